@@ -1,0 +1,130 @@
+"""`load_dataset`: every source of data behind one function."""
+
+import dataclasses
+import hashlib
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from tfp_aevb.data import binarize as binarize_lib
+from tfp_aevb.data import embedded, files, splits, tfds_sets
+from tfp_aevb.data.splits import Split
+
+DATASET_HELP = (
+    "mnist_5k (5,000 MNIST digits, no download), frey_face, the name of a TensorFlow Datasets "
+    "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...), or a .npy or .npz file"
+)
+_MAX_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in three splits.
+
+    Attributes:
+        name: as given to `load_dataset`.
+        train: what the model learns from.
+        validation: what choices are made on.
+        test: what results are reported on.
+        scale: x / scale are the values that the likelihood sees, before dynamic binarisation:
+            255 for uint8 pixels, 1 for binary data and floats.
+        binarize: "none", "threshold", "static" (both done) or "dynamic" (to be done at each use).
+        event_shape: the shape of one example in `x`: (D,).
+        image_shape: (H, W) or (H, W, 3) to draw one example; () when the data are not images.
+        record: JSON-able: source, split sizes, rule and seed, binarisation, hashes of x.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    scale: float
+    binarize: str
+    event_shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    record: dict[str, Any]
+
+
+def load_dataset(
+    name: str, *, data_dir: str | None = None, binarize: str = "none", binarize_seed: int = 0
+) -> Dataset:
+    """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
+
+    Args:
+        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, or the name of a
+            TensorFlow Datasets image set.
+        data_dir: where TensorFlow Datasets keeps its prepared sets and downloads, or a folder
+            with frey_rawface.mat. By default TFDS's own folder.
+        binarize: "none", "threshold", "static" or "dynamic"; see `binarize_pixels`.
+        binarize_seed: of the "static" draw; each split draws from a seed derived from it.
+
+    Returns:
+        The data set, its examples flattened: [N, D].
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        TypeError: `name` is not a string or `binarize_seed` not an integer.
+        ValueError: the name is unknown, the data are damaged or unfit, or the set is neither
+            prepared nor reachable (`tfds_download.DatasetUnavailableError`).
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"`dataset` is {name!r}; expected a name or a path as a string")
+    if binarize not in binarize_lib.BINARIZE_METHODS:
+        methods = ", ".join(binarize_lib.BINARIZE_METHODS)
+        raise ValueError(f"`binarize` is {binarize!r}; expected one of {methods}")
+    if isinstance(binarize_seed, bool) or not isinstance(binarize_seed, int | np.integer):
+        raise TypeError(f"`binarize_seed` is {binarize_seed!r}; expected an integer")
+    if not 0 <= binarize_seed <= _MAX_SEED:
+        raise ValueError(f"`binarize_seed` is {binarize_seed}; expected 0 to {_MAX_SEED}")
+
+    if name == "mnist_5k":
+        raw = embedded.load_mnist_5k()
+    elif pathlib.PurePath(name).suffix.lower() in files.SUFFIXES:
+        raw = files.load_file(name)
+    elif name == "frey_face":
+        raw = tfds_sets.load_frey_face(data_dir)
+    else:
+        raw = tfds_sets.load_tfds(name, data_dir)
+    return _finish(name, raw, binarize, int(binarize_seed))
+
+
+def _finish(name: str, raw: splits.RawData, method: str, seed: int) -> Dataset:
+    """Scales and binarises the splits, and writes the record."""
+    scale = _scale([split.x for split in raw.splits.values()])
+    was_binary = all(binarize_lib.is_binary(split.x, scale) for split in raw.splits.values())
+    done = {
+        key: Split(
+            binarize_lib.binarize_pixels(split.x, scale, method, [seed, index]), split.labels
+        )
+        for index, (key, split) in enumerate((key, raw.splits[key]) for key in splits.SPLIT_NAMES)
+    }
+    record = {
+        "source": raw.source,
+        "split_rule": raw.split_rule,
+        "split_seed": splits.SPLIT_SEED,
+        "split_sizes": {key: len(split.x) for key, split in done.items()},
+        "binarize": method,
+        "binarize_seed": seed if method == "static" else None,
+        "already_binary": was_binary,
+        "sha256": {key: _sha256(split.x) for key, split in done.items()},
+    }
+    return Dataset(
+        name=name,
+        **done,
+        scale=1.0 if method in ("threshold", "static") else scale,
+        binarize=method,
+        event_shape=done["train"].x.shape[1:],
+        image_shape=raw.image_shape,
+        record=record,
+    )
+
+
+def _scale(values: list[np.ndarray]) -> float:
+    """255 for 8-bit pixels, 1 for floats and for integers that are all 0 or 1."""
+    is_pixels = values[0].dtype == np.uint8 and max(int(x.max()) for x in values) > 1
+    return 255.0 if is_pixels else 1.0
+
+
+def _sha256(x: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()

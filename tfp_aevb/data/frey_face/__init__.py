@@ -1,0 +1,1 @@
+"""Frey Face as a TensorFlow Datasets builder."""

@@ -1,0 +1,28 @@
+"""Figures of the paper and of a training run: NumPy arrays in, matplotlib figures out."""
+
+from tfp_aevb.figures.comparison import bounds_figure
+from tfp_aevb.figures.curves import learning_curves_figure, read_metrics
+from tfp_aevb.figures.grids import (
+    image_grid,
+    manifold_figure,
+    manifold_grid,
+    reconstructions_figure,
+    samples_figure,
+)
+from tfp_aevb.figures.latents import encodings_figure, kl_per_dimension_figure
+from tfp_aevb.figures.style import new_figure, save_figure
+
+__all__ = [
+    "bounds_figure",
+    "encodings_figure",
+    "image_grid",
+    "kl_per_dimension_figure",
+    "learning_curves_figure",
+    "manifold_figure",
+    "manifold_grid",
+    "new_figure",
+    "read_metrics",
+    "reconstructions_figure",
+    "samples_figure",
+    "save_figure",
+]

@@ -1,0 +1,208 @@
+"""Pictures made of many small images: samples, reconstructions and the latent manifold."""
+
+from statistics import NormalDist
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfp_aevb.figures.style import new_figure, styled
+
+_INCHES_PER_IMAGE = 0.5
+
+
+def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
+    """Returns `images` as float32 [N, H, W] or [N, H, W, 3] after checking shape and range."""
+    images = np.asarray(images)
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)) or not images.size:
+        raise ValueError(
+            f"`{name}` must be a non-empty array [N, H, W] or [N, H, W, 3], got {images.shape}"
+        )
+    if images.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must hold real numbers, got dtype {images.dtype}")
+    if not np.isfinite(images).all():
+        raise ValueError(f"`{name}` must be finite, got NaN or infinite pixels")
+    low, high = images.min(), images.max()
+    if low < 0 or high > 1:
+        raise ValueError(f"`{name}` must lie in [0, 1], got [{low:g}, {high:g}]: rescale it first")
+    return images.astype(np.float32)
+
+
+def image_grid(
+    images: np.ndarray, columns: int | None = None, padding: int = 1, background: float = 1.0
+) -> np.ndarray:
+    """Places images row by row, from the top left, in one picture.
+
+    Image k has its top left pixel at (k // columns) (H + padding), (k % columns) (W + padding).
+
+    Args:
+      images: [N, H, W] or [N, H, W, 3], in [0, 1].
+      columns: Images per row; the smallest number with columns^2 >= N if `None`.
+      padding: Pixels between neighbouring images (none at the outer border).
+      background: Value in [0, 1] of the padding and of unused cells.
+
+    Returns:
+      The picture as float32, [H', W'] or [H', W', 3].
+
+    Raises:
+      ValueError: If an argument has the wrong shape or range.
+    """
+    images = _checked_images(images, "images")
+    count, height, width = images.shape[:3]
+    columns = int(np.ceil(np.sqrt(count))) if columns is None else columns
+    if columns < 1:
+        raise ValueError(f"`columns` must be at least 1, got {columns}")
+    if padding < 0:
+        raise ValueError(f"`padding` must be at least 0 pixels, got {padding}")
+    if not 0 <= background <= 1:
+        raise ValueError(f"`background` must lie in [0, 1], got {background}")
+    rows = -(-count // columns)
+    shape = (rows * (height + padding) - padding, columns * (width + padding) - padding)
+    grid = np.full(shape + images.shape[3:], background, np.float32)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + padding), (index % columns) * (width + padding)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _figure_size(rows: int, columns: int, images: np.ndarray) -> tuple[float, float]:
+    """Inches that give each image the same width, with room for a title."""
+    height = _INCHES_PER_IMAGE * rows * images.shape[1] / images.shape[2]
+    return max(_INCHES_PER_IMAGE * columns + 0.3, 3.0), height + 0.6
+
+
+@styled
+def samples_figure(
+    means: np.ndarray, title: str = "samples from the model", *, columns: int | None = None
+) -> Figure:
+    """Draws decoder means of samples z ~ p(z) (paper Figure 5).
+
+    Args:
+      means: [N, H, W] or [N, H, W, 3], in [0, 1].
+      title: Title of the figure.
+      columns: Images per row; about sqrt(N) if `None`.
+
+    Returns:
+      The figure.
+    """
+    means = _checked_images(means, "means")
+    grid = image_grid(means, columns)
+    columns = (grid.shape[1] + 1) // (means.shape[2] + 1)
+    size = _figure_size(-(-len(means) // columns), columns, means)
+    figure, axes = new_figure(size=size, title=title)
+    axes[0, 0].imshow(grid, vmin=0, vmax=1)
+    axes[0, 0].set_axis_off()
+    return figure
+
+
+@styled
+def reconstructions_figure(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    title: str = "reconstructions",
+    *,
+    columns: int = 10,
+) -> Figure:
+    """Draws pairs of rows: data x above the decoder mean of z ~ q(z|x).
+
+    Args:
+      originals: [N, H, W] or [N, H, W, 3], in [0, 1].
+      reconstructions: The same shape as `originals`, in [0, 1].
+      title: Title of the figure.
+      columns: Images per row at most.
+
+    Returns:
+      The figure.
+    """
+    originals = _checked_images(originals, "originals")
+    reconstructions = _checked_images(reconstructions, "reconstructions")
+    if originals.shape != reconstructions.shape:
+        raise ValueError(
+            "`reconstructions` must have the shape of `originals`, "
+            f"got {reconstructions.shape} and {originals.shape}"
+        )
+    if columns < 1:
+        raise ValueError(f"`columns` must be at least 1, got {columns}")
+    count, height, width = originals.shape[:3]
+    columns = min(columns, count)
+    blocks = -(-count // columns)
+    width_inches, height_inches = _figure_size(2 * blocks, columns, originals)
+    size = (width_inches + 1.0, height_inches + 0.15 * blocks)
+    figure, axes = new_figure(blocks, size=size, title=title)
+    for block, axis in enumerate(axes[:, 0]):
+        chosen = slice(block * columns, (block + 1) * columns)
+        pair = np.concatenate([originals[chosen], reconstructions[chosen]])
+        axis.imshow(image_grid(pair, len(pair) // 2), vmin=0, vmax=1)
+        # A last block that is not full keeps the scale of the others.
+        axis.set(xlim=(-0.5, columns * (width + 1) - 1.5), xticks=[])
+        centres = [(height - 1) / 2, height + 1 + (height - 1) / 2]
+        axis.set_yticks(centres, ["data", "reconstruction"])
+        axis.tick_params(length=0)
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def _quantiles(num: int) -> np.ndarray:
+    if num < 1:
+        raise ValueError(f"`num` must be at least 1, got {num}")
+    return (np.arange(num) + 0.5) / num
+
+
+def manifold_grid(num: int) -> np.ndarray:
+    """Latent points for the learned 2-D manifold (paper Figure 4).
+
+    The num x num centres (i + 0.5) / num of equal cells of the unit square are pushed through the
+    inverse CDF of the Gaussian, which keeps clear of 0 and 1, where it is infinite. Points are
+    listed as `image_grid` places images: row by row from the top left; the first latent grows to
+    the right, the second grows upwards.
+
+    Args:
+      num: Points per axis, at least 1.
+
+    Returns:
+      float32 [num * num, 2].
+    """
+    values = [NormalDist().inv_cdf(quantile) for quantile in _quantiles(num)]
+    first, second = np.meshgrid(values, values[::-1])
+    return np.stack([first.ravel(), second.ravel()], axis=-1).astype(np.float32)
+
+
+@styled
+def manifold_figure(images: np.ndarray, num: int, title: str = "learned data manifold") -> Figure:
+    """Draws decoder means at the points of `manifold_grid` (paper Figure 4).
+
+    Args:
+      images: [num * num, H, W] or [num * num, H, W, 3], in [0, 1], in the order of
+        `manifold_grid`.
+      num: Points per axis.
+      title: Title of the figure.
+
+    Returns:
+      The figure, with latent values on the bottom and left axes and the matching quantiles of
+      N(0, 1) on the top and right ones.
+    """
+    images = _checked_images(images, "images")
+    quantiles = _quantiles(num)
+    if len(images) != num * num:
+        raise ValueError(f"`images` must hold num^2 = {num * num} images, got {len(images)}")
+    height, width = images.shape[1:3]
+    # Ticks at most every other cell when there are many, mirrored about the centre.
+    half = np.arange(0, (num + 1) // 2, -(-num // 10))
+    shown = np.union1d(half, num - 1 - half)
+    values = [f"{NormalDist().inv_cdf(quantile):.2f}" for quantile in quantiles[shown]]
+    values = [value.replace("-", "\N{MINUS SIGN}") for value in values]
+    labels = [f"{quantile:.3f}" for quantile in quantiles[shown]]
+    width_inches, height_inches = _figure_size(num, num, images)
+    size = (width_inches + 1.5, max(height_inches, 2.5) + 1.0)
+    figure, axes = new_figure(size=size, title=title)
+    axis = axes[0, 0]
+    axis.imshow(image_grid(images, num, padding=0), vmin=0, vmax=1)
+    axis.grid(False)
+    across = shown * width + (width - 1) / 2
+    upwards = (num - 1 - shown) * height + (height - 1) / 2
+    axis.set(xticks=across, xticklabels=values, xlabel="first latent $z_1$")
+    axis.set(yticks=upwards, yticklabels=values, ylabel="second latent $z_2$")
+    top, right = axis.secondary_xaxis("top"), axis.secondary_yaxis("right")
+    top.set(xticks=across, xticklabels=labels, xlabel="quantile of N(0, 1)")
+    right.set(yticks=upwards, yticklabels=labels, ylabel="quantile of N(0, 1)")
+    return figure

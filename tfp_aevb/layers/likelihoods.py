@@ -1,0 +1,209 @@
+"""Generative models p(x|z): layers from latents to a distribution over datapoints."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+
+tfd = tfp.distributions
+
+Support = Literal["binary", "unit", "real"]
+
+
+class Likelihood(NetworkDistribution):
+    """A layer from z [B, J] to p(x|z) with batch shape [B] and event shape `event_shape`.
+
+    Attributes:
+        support: the values an element of x may take: `binary` {0, 1}, `unit` [0, 1] or `real`.
+    """
+
+    support: Support = "real"
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        hidden_units: Sequence[int] = (500,),
+        *,
+        params_per_element: int = 1,
+        **kwargs,
+    ) -> None:
+        sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
+        self_event_shape = tuple(int(size) for size in sizes)
+        super().__init__(params_per_element * math.prod(self_event_shape), hidden_units, **kwargs)
+        self.event_shape = self_event_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "event_shape": list(self.event_shape)}
+
+
+def _to_event(params: tf.Tensor, event_shape: Sequence[int]) -> tf.Tensor:
+    """Reshapes [..., D] to [..., *event_shape]."""
+    if len(event_shape) == 1:
+        return params
+    return tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
+
+
+class _LogitBernoulli(tfd.Bernoulli):
+    """A Bernoulli whose log density takes one log-sigmoid an element, not two."""
+
+    def _log_prob(self, event: tf.Tensor) -> tf.Tensor:
+        logits = self.logits
+        labels = tf.cast(event, logits.dtype)
+        if labels.shape != logits.shape:
+            shape = tf.broadcast_dynamic_shape(tf.shape(labels), tf.shape(logits))
+            labels, logits = tf.broadcast_to(labels, shape), tf.broadcast_to(logits, shape)
+        return -tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class BernoulliLikelihood(Likelihood):
+    """p(x|z): independent Bernoulli pixels, parameterised by logits (Equation 11).
+
+    Args:
+        event_shape: shape of x, for instance 784 or (28, 28).
+        hidden_units, activation, init_stddev: see `MLP`.
+        allow_grey: accept pixels between 0 and 1, for which this is not a likelihood.
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        hidden_units: Sequence[int] = (500,),
+        *,
+        allow_grey: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(event_shape, hidden_units, **kwargs)
+        self.allow_grey = allow_grey
+        self.support = "unit" if allow_grey else "binary"
+
+    @staticmethod
+    def new(params: tf.Tensor, event_shape: Sequence[int]) -> tfd.Distribution:
+        """Returns the distribution with logits `params` [..., D]."""
+        logits = _to_event(params, event_shape)
+        return tfd.Independent(
+            _LogitBernoulli(logits=logits, dtype=params.dtype),
+            reinterpreted_batch_ndims=len(event_shape),
+        )
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """See `new`."""
+        return self.new(params, self.event_shape)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "allow_grey": self.allow_grey}
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class ContinuousBernoulliLikelihood(Likelihood):
+    """p(x|z): independent continuous Bernoulli pixels on [0, 1] (Loaiza-Ganem & Cunningham, 2019).
+
+    The normalised counterpart of a Bernoulli on grey pixels. Logits are kept within [-30, 30],
+    where the density's normaliser and its gradient are finite in float32.
+
+    Args:
+        event_shape: shape of x, for instance 784 or (28, 28).
+        hidden_units, activation, init_stddev: see `MLP`.
+    """
+
+    support: Support = "unit"
+
+    @staticmethod
+    def new(params: tf.Tensor, event_shape: Sequence[int]) -> tfd.Distribution:
+        """Returns the distribution with logits `params` [..., D]."""
+        logits = _to_event(tf.clip_by_value(params, -30.0, 30.0), event_shape)
+        return tfd.Independent(
+            tfd.ContinuousBernoulli(logits=logits), reinterpreted_batch_ndims=len(event_shape)
+        )
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """See `new`."""
+        return self.new(params, self.event_shape)
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class GaussianLikelihood(Likelihood):
+    """p(x|z) = N(x; mu(z), diag(sigma^2)) (Equation 12; with a sigmoid mean for Frey Face).
+
+    Args:
+        event_shape: shape of x, for instance 560 or (28, 20).
+        hidden_units, activation, init_stddev: see `MLP`.
+        mean: `linear`, or `sigmoid` for means in (0, 1) as in the paper's Frey Face model.
+        variance: `per_pixel` (a log-variance head on the network, the paper's choice), `global`
+            (one learned variance a pixel, whatever z), `scalar` (one learned variance) or a
+            positive number (fixed). Learned log-variances start at 0 where they do not come
+            from z, and are kept within [-14, 14].
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        hidden_units: Sequence[int] = (500,),
+        *,
+        mean: Literal["linear", "sigmoid"] = "linear",
+        variance: Literal["per_pixel", "global", "scalar"] | float = "per_pixel",
+        **kwargs,
+    ) -> None:
+        if mean not in ("linear", "sigmoid"):
+            raise ValueError(f"`mean` must be 'linear' or 'sigmoid', got {mean!r}")
+        if isinstance(variance, str):
+            if variance not in ("per_pixel", "global", "scalar"):
+                raise ValueError(
+                    "`variance` must be 'per_pixel', 'global', 'scalar' or a positive number, "
+                    f"got {variance!r}"
+                )
+        elif not 0.0 < variance < math.inf:
+            raise ValueError(f"a fixed `variance` must be positive and finite, got {variance}")
+        heads = 2 if variance == "per_pixel" else 1
+        super().__init__(event_shape, hidden_units, params_per_element=heads, **kwargs)
+        self.mean = mean
+        self.variance = variance
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the network's variables, and the log-variances that do not depend on z."""
+        if self.variance in ("global", "scalar"):
+            shape = [math.prod(self.event_shape)] if self.variance == "global" else []
+            self.log_variance = self.add_weight("log_variance", shape, initializer="zeros")
+        super().build(input_shape)
+
+    @staticmethod
+    def new(
+        params: tf.Tensor,
+        event_shape: Sequence[int],
+        mean: str = "linear",
+        log_variance: tf.Tensor | None = None,
+    ) -> tfd.Distribution:
+        """Returns the distribution for `params` [..., D], or [..., 2 D] = [mean, log sigma^2].
+
+        `log_variance`, broadcastable to [..., D], takes the place of the second half.
+        """
+        if log_variance is None:
+            params, log_variance = tf.split(params, 2, axis=-1)
+        loc = tf.sigmoid(params) if mean == "sigmoid" else params
+        scale = tf.exp(0.5 * bounded_log_variance(log_variance)) * tf.ones_like(loc)
+        return tfd.Independent(
+            tfd.Normal(_to_event(loc, event_shape), _to_event(scale, event_shape)),
+            reinterpreted_batch_ndims=len(event_shape),
+        )
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """See `new`."""
+        if self.variance == "per_pixel":
+            log_variance = None
+        elif isinstance(self.variance, str):
+            log_variance = tf.cast(self.log_variance, tf.float32)
+        else:
+            log_variance = tf.constant(math.log(self.variance), tf.float32)
+        return self.new(params, self.event_shape, self.mean, log_variance)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "mean": self.mean, "variance": self.variance}

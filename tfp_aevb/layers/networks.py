@@ -1,0 +1,116 @@
+"""The networks under the distribution layers: multi-layer perceptrons (paper, Appendix C)."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras
+
+PACKAGE = "tfp_aevb"
+
+# log sigma^2 is kept in this range: 9.1e-4 <= sigma <= 1097. Inside it the heads are the paper's
+# equation 12 to the letter; outside it no input can overflow a float32 density.
+LOG_VARIANCE_RANGE = (-14.0, 14.0)
+
+
+def bounded_log_variance(raw: tf.Tensor) -> tf.Tensor:
+    """Clips a log-variance head to `LOG_VARIANCE_RANGE`; same shape."""
+    return tf.clip_by_value(raw, *LOG_VARIANCE_RANGE)
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class MLP(tf_keras.layers.Layer):
+    """A multi-layer perceptron with linear outputs (paper, Equations 11 and 12).
+
+    `h = activation(W[1] x + b[1])`, ..., `y = W[n] h + b[n]`. The network is a function of an
+    explicit list of weights (`apply`), so that a posterior over the weights can be drawn from and
+    pushed through it (Appendix F); `call` applies its own variables.
+
+    Args:
+        output_size: width of the linear output.
+        hidden_units: widths of the hidden layers; may be empty, which leaves a linear map.
+        activation: Keras name of the hidden layers' activation.
+        init_stddev: every weight and bias starts as N(0, init_stddev^2). The paper's "N(0, 0.01)"
+            is 0.1 when read as a variance and 0.01 when read as a standard deviation.
+            `None` means Glorot-uniform weights and zero biases.
+    """
+
+    def __init__(
+        self,
+        output_size: int,
+        hidden_units: Sequence[int] = (500,),
+        activation: str = "tanh",
+        init_stddev: float | None = 0.1,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hidden_units = tuple(int(units) for units in hidden_units)
+        self.output_size = int(output_size)
+        if min((*self.hidden_units, self.output_size)) < 1:
+            raise ValueError(
+                "`hidden_units` and the output size must be positive, "
+                f"got {list(self.hidden_units)} and {self.output_size}"
+            )
+        self.activation = activation
+        self._activation_fn = tf_keras.activations.get(activation)
+        self.init_stddev = init_stddev
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the variables for inputs of shape [B, ...event]."""
+        event_size = tf.TensorShape(input_shape)[1:].num_elements()
+        if event_size is None:
+            raise ValueError(f"an MLP needs a known event shape, got {tuple(input_shape)}")
+        widths = (event_size, *self.hidden_units, self.output_size)
+        self.network_weights = []
+        for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            kernel_init, bias_init = self._initializers()
+            self.network_weights += [
+                self.add_weight(f"kernel_{i}", [fan_in, fan_out], initializer=kernel_init),
+                self.add_weight(f"bias_{i}", [fan_out], initializer=bias_init),
+            ]
+        super().build(input_shape)
+
+    def _initializers(self) -> tuple[tf_keras.initializers.Initializer, ...]:
+        if self.init_stddev is None:
+            return tf_keras.initializers.GlorotUniform(), tf_keras.initializers.Zeros()
+        normal = tf_keras.initializers.RandomNormal
+        return normal(stddev=self.init_stddev), normal(stddev=self.init_stddev)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Applies the network: [B, ...event] -> [B, output_size]."""
+        return self.apply(self.network_weights, inputs)
+
+    def apply(self, weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        """Applies the network with the given weights.
+
+        Args:
+            weights: `[kernel, bias, kernel, bias, ...]`; kernels [in, out] and biases [out], or
+                [B, in, out] and [B, out] for weights of their own for each datapoint.
+            inputs: [B, ...event].
+
+        Returns:
+            Tensor [B, output_size] in the layer's compute dtype.
+        """
+        hidden = tf.cast(inputs, self.compute_dtype)
+        if hidden.shape.rank != 2:
+            hidden = tf.reshape(hidden, [-1, hidden.shape[1:].num_elements()])
+        last = len(weights) - 2
+        for i in range(0, len(weights), 2):
+            kernel = tf.cast(weights[i], self.compute_dtype)
+            bias = tf.cast(weights[i + 1], self.compute_dtype)
+            if kernel.shape.rank == 3:
+                hidden = tf.einsum("bi,bio->bo", hidden, kernel) + bias
+            else:
+                hidden = tf.matmul(hidden, kernel) + bias
+            if i < last:
+                hidden = self._activation_fn(hidden)
+        return hidden
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "output_size": self.output_size,
+            "hidden_units": list(self.hidden_units),
+            "activation": self.activation,
+            "init_stddev": self.init_stddev,
+        }

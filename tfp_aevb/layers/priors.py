@@ -1,0 +1,105 @@
+"""Priors p(z): layers without inputs, `prior()` is a distribution over the latents."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_aevb.layers.base import DistributionLayer
+from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+
+tfd = tfp.distributions
+
+
+class Prior(DistributionLayer):
+    """A distribution layer over z, with parameters of its own and no input.
+
+    Args:
+        latent_dim: J, the dimension of z.
+    """
+
+    def __init__(self, latent_dim: int, **kwargs) -> None:
+        if latent_dim < 1:
+            raise ValueError(f"`latent_dim` must be positive, got {latent_dim}")
+        super().__init__(lambda _: self.distribution(), **kwargs)
+        self.latent_dim = latent_dim
+        self.build(())
+
+    def __call__(self, inputs: tf.Tensor | None = None, *args, **kwargs) -> tfd.Distribution:
+        """Returns p(z); `inputs` are ignored, so that the layer may stand in a Keras graph."""
+        return super().__call__(tf.zeros([]) if inputs is None else inputs, *args, **kwargs)
+
+    def distribution(self) -> tfd.Distribution:
+        """Returns p(z), batch shape [] and event shape [J]."""
+        raise NotImplementedError("a prior defines `distribution`")
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments shared by all priors."""
+        return {**super().get_config(), "latent_dim": self.latent_dim}
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class StandardNormalPrior(Prior):
+    """p(z) = N(z; 0, I), the paper's prior, without parameters."""
+
+    def distribution(self) -> tfd.Distribution:
+        """Returns N(0, I)."""
+        return tfd.MultivariateNormalDiag(
+            loc=tf.zeros([self.latent_dim]), scale_diag=tf.ones([self.latent_dim])
+        )
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class DiagonalNormalPrior(Prior):
+    """p(z) = N(z; mu, diag(sigma^2)), mu and log sigma^2 learned, starting at N(0, I)."""
+
+    def build(self, input_shape) -> None:
+        """Creates mu and log sigma^2."""
+        self.loc = self.add_weight("loc", [self.latent_dim], initializer="zeros")
+        self.log_variance = self.add_weight("log_variance", [self.latent_dim], initializer="zeros")
+        super().build(input_shape)
+
+    def distribution(self) -> tfd.Distribution:
+        """Returns N(mu, diag(sigma^2))."""
+        scale = tf.exp(0.5 * bounded_log_variance(self.log_variance))
+        return tfd.MultivariateNormalDiag(loc=tf.identity(self.loc), scale_diag=scale)
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class GaussianMixturePrior(Prior):
+    """p(z) = sum{ pi[k] N(z; mu[k], diag(sigma[k]^2)) : k=1...K }, everything learned.
+
+    The means start as draws from N(0, I), the variances at 1, the weights equal. No closed-form
+    KL to a mixture exists: use SGVB estimator A.
+
+    Args:
+        latent_dim: J, the dimension of z.
+        num_components: K.
+    """
+
+    def __init__(self, latent_dim: int, num_components: int = 10, **kwargs) -> None:
+        if num_components < 1:
+            raise ValueError(f"`num_components` must be positive, got {num_components}")
+        self._num_components_to_build = num_components
+        super().__init__(latent_dim, **kwargs)
+        self.num_components = num_components
+
+    def build(self, input_shape) -> None:
+        """Creates the mixture's parameters."""
+        shape = [self._num_components_to_build, self.latent_dim]
+        normal = tf_keras.initializers.RandomNormal(stddev=1.0)
+        self.logits = self.add_weight("logits", shape[:1], initializer="zeros")
+        self.loc = self.add_weight("loc", shape, initializer=normal)
+        self.log_variance = self.add_weight("log_variance", shape, initializer="zeros")
+        super().build(input_shape)
+
+    def distribution(self) -> tfd.Distribution:
+        """Returns the mixture."""
+        scale = tf.exp(0.5 * bounded_log_variance(self.log_variance))
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.identity(self.logits)),
+            tfd.MultivariateNormalDiag(loc=tf.identity(self.loc), scale_diag=scale),
+        )
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "num_components": self.num_components}

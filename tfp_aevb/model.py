@@ -1,0 +1,227 @@
+"""The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_aevb.layers.networks import PACKAGE
+from tfp_aevb.objectives import OBJECTIVES, Bound
+from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.random import as_seed
+
+tfd = tfp.distributions
+
+ConditionalDistribution = Callable[[tf.Tensor], tfd.Distribution]
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class AEVB(FusedModel):
+    """A latent-variable model p(z) p(x|z) and a recognition model q(z|x), fitted together.
+
+    `fit` maximises the evidence lower bound by SGVB (Algorithm 1). All values are nats per
+    datapoint; `elbo` is the bound and `loss` is minus the (penalised) bound.
+
+    Args:
+        prior: p(z): a layer of `tfp_aevb.layers`, a `tfd.Distribution`, or a callable without
+            arguments that returns one, with event shape [J].
+        encoder: q(z|x): a layer, tf_keras model or callable from x [B, ...event] to a
+            distribution with batch shape [B] and event shape [J].
+        decoder: p(x|z): the same from z [B, J] to a distribution over x.
+        objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled) or `score_function`.
+        num_samples: L, samples of z for each datapoint while training and evaluating.
+        parameter_prior, num_data, seed: see `FusedModel`.
+
+    Raises:
+        ValueError: if the parts do not fit each other, or an option is not known.
+        NotImplementedError: if `sgvb_b` has no closed-form KL for these distributions.
+    """
+
+    def __init__(
+        self,
+        prior: tfd.Distribution | Callable[[], tfd.Distribution],
+        encoder: ConditionalDistribution,
+        decoder: ConditionalDistribution,
+        *,
+        objective: str = "sgvb_b",
+        num_samples: int = 1,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if objective not in OBJECTIVES:
+            raise ValueError(f"`objective` must be one of {sorted(OBJECTIVES)}, got {objective!r}")
+        if num_samples < 1:
+            raise ValueError(f"`num_samples` must be positive, got {num_samples}")
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        self.objective = objective
+        self.num_samples = num_samples
+        self._build_parts()
+
+    def _build_parts(self) -> None:
+        """Creates all variables, and checks that the parts fit each other."""
+        prior = self.prior_distribution()
+        if prior.event_shape.rank != 1:
+            raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+        self.latent_dim = int(prior.event_shape[0])
+        likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
+        _check_distribution("decoder", likelihood)
+        self.event_shape = tuple(likelihood.event_shape.as_list())
+        posterior = self.encoder(tf.zeros([1, *self.event_shape]))
+        _check_distribution("encoder", posterior)
+        if posterior.event_shape != prior.event_shape:
+            raise ValueError(
+                f"the encoder's latents have shape {posterior.event_shape}, "
+                f"the prior's {prior.event_shape}; they must be the same"
+            )
+        # Checks the objective now: a missing KL is better known before training than after.
+        self.bound(tf.zeros([1, *self.event_shape]), as_seed(0))
+        self.build((None, *self.event_shape))
+
+    def prior_distribution(self) -> tfd.Distribution:
+        """Returns p(z), event shape [J]."""
+        return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
+
+    def encode(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns q(z|x) for `x` [B, ...event]: batch shape [B], event shape [J]."""
+        return self.encoder(self._datapoints(x))
+
+    def decode(self, z: tf.Tensor) -> tfd.Distribution:
+        """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
+        return self.decoder(tf.convert_to_tensor(z, tf.float32))
+
+    def log_likelihood(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Returns log p(x|z) [L, B] in nats for `x` [B, ...event] and `z` [L, B, J].
+
+        The sample axis is folded into the batch around the decoder, so that any network will do.
+        """
+        num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
+        flat_z = tf.reshape(z, [-1, self.latent_dim])  # [L * B, J]
+        repeats = [num_samples] + [1] * (x.shape.rank - 1)
+        flat_x = tf.tile(x, repeats)
+        log_prob = self.decoder(flat_z).log_prob(flat_x)
+        return tf.reshape(log_prob, [num_samples, -1])
+
+    def bound(self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | None = None) -> Bound:
+        """Estimates the bound at `x` [B, ...event] by the model's objective (Eq. 6 or 7)."""
+        return OBJECTIVES[self.objective](
+            self.encoder(x),
+            self.prior_distribution(),
+            lambda z: self.log_likelihood(x, z),
+            num_samples or self.num_samples,
+            seed,
+        )
+
+    def elbo(
+        self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Estimates the evidence lower bound (Eq. 2), one value per datapoint.
+
+        Args:
+            x: [B, ...event].
+            num_samples: L; by default the model's.
+            seed: int or [2] int32; by default a fresh one.
+
+        Returns:
+            [B], nats.
+        """
+        return self.bound(self._datapoints(x), as_seed(seed), num_samples).elbo
+
+    def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
+        """Draws x from p(z) p(x|z): [num_samples, ...event]."""
+        seeds = tfp.random.split_seed(as_seed(seed), n=2)
+        z = self.prior_distribution().sample(num_samples, seed=seeds[0])
+        return self.decoder(z).sample(seed=seeds[1])
+
+    def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
+        return self.decoder(self.encode(x).mean()).mean()
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns `reconstruct(inputs)`, without random draws."""
+        del training
+        return self.reconstruct(inputs)
+
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Returns what `predict` collects: the mean and standard deviation of q(z|x), and p(x|z)'s.
+
+        Keys: `loc` and `stddev` [B, J], `reconstruction` [B, ...event].
+        """
+        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        posterior = self.encode(x)
+        loc = posterior.mean()
+        return {
+            "loc": loc,
+            "stddev": posterior.stddev(),
+            "reconstruction": self.decoder(loc).mean(),
+        }
+
+    def check_observations(self, x: Observations) -> None:
+        """Raises a `ValueError` unless `x` has this model's event shape and support."""
+        if x.event_shape != self.event_shape:
+            raise ValueError(
+                f"the model's datapoints have shape {list(self.event_shape)}, "
+                f"got {list(x.event_shape)}; reshape the data to [N, ...event]"
+            )
+        x.check_support(getattr(self.decoder, "support", "real"))
+
+    def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, tf.float32)
+        if not x.shape[1:].is_compatible_with(self.event_shape):
+            raise ValueError(
+                f"`x` must have shape [B, {', '.join(map(str, self.event_shape))}], got {x.shape}"
+            )
+        return x
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments, its parts serialised.
+
+        Raises:
+            TypeError: if a part is not a registered Keras object.
+        """
+        parts = {name: getattr(self, name) for name in ("prior", "encoder", "decoder")}
+        return {
+            **{name: _serialize(name, part) for name, part in parts.items()},
+            "name": self.name,
+            "objective": self.objective,
+            "num_samples": self.num_samples,
+            "parameter_prior": self.parameter_prior,
+            "num_data": self.num_data,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "AEVB":
+        """Creates the model from `get_config`'s arguments."""
+        del custom_objects
+        parts = {
+            name: tf_keras.saving.deserialize_keras_object(config[name])
+            for name in ("prior", "encoder", "decoder")
+        }
+        return cls(**{**config, **parts})
+
+
+def _serialize(name: str, part: Any) -> Any:
+    if not isinstance(part, tf_keras.layers.Layer):
+        raise TypeError(
+            f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make it "
+            "a tf_keras layer registered with `register_keras_serializable`, or use `export`"
+        )
+    return tf_keras.saving.serialize_keras_object(part)
+
+
+def _check_distribution(name: str, distribution: Any) -> None:
+    if not isinstance(distribution, tfd.Distribution):
+        raise ValueError(
+            f"the {name} must return a `tfd.Distribution`, got {type(distribution).__name__}"
+        )
+    shape: Sequence[int | None] = distribution.batch_shape
+    if distribution.batch_shape.rank != 1:
+        raise ValueError(
+            f"the {name}'s distribution must have batch shape [B], got {shape} with event shape "
+            f"{distribution.event_shape}; wrap it in `tfd.Independent`"
+        )

@@ -1,0 +1,178 @@
+"""The SGVB estimators of the lower bound: distributions in, one value in nats per datapoint out.
+
+Shapes: B datapoints (the paper's M), L samples, J latent dimensions. `log_likelihood` is a callable
+from z [L, B, J] to log p(x|z) [L, B]. Nothing here reduces over datapoints but `minibatch_bound`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Bound(NamedTuple):
+    """The lower bound and its two terms, each [B] in nats: `elbo = reconstruction - kl`."""
+
+    elbo: tf.Tensor
+    reconstruction: tf.Tensor
+    kl: tf.Tensor
+
+
+def sgvb_a(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    log_likelihood: LogLikelihood,
+    num_samples: int = 1,
+    seed: tf.Tensor | None = None,
+) -> Bound:
+    """Estimates the bound with every term sampled: SGVB estimator A (Eq. 6).
+
+    L_A(x) = 1/L sum{ log p(x, z[l]) - log q(z[l]|x) : l=1...L }, z[l] reparameterised (Eq. 4).
+
+    Args:
+        posterior: q(z|x), batch shape [B].
+        prior: p(z), batch shape [] or [B].
+        log_likelihood: z [L, B, J] -> log p(x|z) [L, B].
+        num_samples: L.
+        seed: [2] int32 stateless seed.
+
+    Returns:
+        The bound, each part [B] in nats; `kl` is the sampled log q(z|x) - log p(z).
+
+    Raises:
+        ValueError: if q is not reparameterised, so that its gradient would be wrong.
+    """
+    _check_reparameterized(posterior)
+    estimator = tfp.vi.GradientEstimators.REPARAMETERIZATION
+    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+
+
+def sgvb_b(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    log_likelihood: LogLikelihood,
+    num_samples: int = 1,
+    seed: tf.Tensor | None = None,
+) -> Bound:
+    """Estimates the bound with the KL term in closed form: SGVB estimator B (Eq. 7; Eq. 10).
+
+    L_B(x) = -KL(q(z|x) || p(z)) + 1/L sum{ log p(x|z[l]) : l=1...L }.
+
+    Arguments, result and errors are those of `sgvb_a`.
+
+    Raises:
+        NotImplementedError: if TFP has no closed-form KL for the pair; `sgvb_a` needs none.
+    """
+    _check_reparameterized(posterior)
+    kl = analytic_kl(posterior, prior)  # [B]
+    z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
+    reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
+    return Bound(reconstruction - kl, reconstruction, kl)
+
+
+def score_function(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    log_likelihood: LogLikelihood,
+    num_samples: int = 1,
+    seed: tf.Tensor | None = None,
+) -> Bound:
+    """Estimates the bound as `sgvb_a`, its q-gradient by the score function (Section 2.2).
+
+    The paper calls this estimator's variance impractical; it is here so that it can be shown. Its
+    value is that of `sgvb_a`; it also serves posteriors that are not reparameterised.
+    """
+    estimator = tfp.vi.GradientEstimators.SCORE_FUNCTION
+    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+
+
+OBJECTIVES = {"sgvb_a": sgvb_a, "sgvb_b": sgvb_b, "score_function": score_function}
+
+
+def analytic_kl(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
+    """Returns KL(q(z|x) || p(z)) in closed form (Appendix B), [B] in nats.
+
+    Raises:
+        NotImplementedError: if TFP has no closed form for the pair.
+    """
+    try:
+        return tfd.kl_divergence(posterior, prior)
+    except NotImplementedError:
+        raise NotImplementedError(
+            "objective 'sgvb_b' needs a closed-form KL divergence and TFP has none for "
+            f"{posterior.name} || {prior.name}; use objective 'sgvb_a'"
+        ) from None
+
+
+def minibatch_bound(
+    elbo: tf.Tensor,
+    num_data: tf.Tensor | float,
+    weights: tf.Tensor | None = None,
+    total_weight: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Estimates the bound of the full data set from a minibatch (Eq. 8).
+
+    L_M = N/M sum{ L(x[i]) : i=1...M }.
+
+    Args:
+        elbo: [M], nats per datapoint.
+        num_data: N.
+        weights: [M], 1 for a datapoint and 0 for padding; all 1 by default.
+        total_weight: the M of the formula where `elbo` is one device's share of the minibatch;
+            the sum of `weights` by default.
+
+    Returns:
+        Scalar, nats.
+    """
+    if weights is None:
+        weights = tf.ones_like(elbo)
+    if total_weight is None:
+        total_weight = tf.reduce_sum(weights)
+    return num_data * tf.reduce_sum(weights * elbo) / total_weight
+
+
+def negative_log_parameter_prior(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns -log p(theta) for the MAP prior N(0, I), without its constant (Section 5).
+
+    1/2 sum{ w^2 }: divided by N, the weight decay of the per-datapoint loss. Scalar, nats.
+    """
+    return tf.add_n([tf.nn.l2_loss(tf.cast(w, tf.float32)) for w in parameters])
+
+
+def _monte_carlo_bound(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    log_likelihood: LogLikelihood,
+    num_samples: int,
+    seed: tf.Tensor | None,
+    gradient_estimator: tfp.vi.GradientEstimators,
+) -> Bound:
+    reconstructions = []
+
+    def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
+        reconstructions.append(log_likelihood(z))
+        return reconstructions[-1] + prior.log_prob(z)
+
+    loss = tfp.vi.monte_carlo_variational_loss(
+        target_log_prob,
+        posterior,
+        sample_size=num_samples,
+        gradient_estimator=gradient_estimator,
+        seed=seed,
+    )  # [B]
+    reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
+    return Bound(-loss, reconstruction, reconstruction + loss)
+
+
+def _check_reparameterized(posterior: tfd.Distribution) -> None:
+    parts = tf.nest.flatten(posterior.reparameterization_type)
+    if any(part != tfd.FULLY_REPARAMETERIZED for part in parts):
+        raise ValueError(
+            f"{posterior.name} is not reparameterised, so the SGVB gradient would be wrong; "
+            "use a reparameterised q(z|x) or objective 'score_function'"
+        )

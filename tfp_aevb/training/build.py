@@ -1,0 +1,83 @@
+"""From a run's settings to its model, optimizer and observations."""
+
+from collections.abc import Sequence
+
+import tf_keras
+
+from tfp_aevb import layers
+from tfp_aevb.data.dataset import Dataset, Split
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.config import TrainConfig, parse_variance
+from tfp_aevb.training.observations import Observations
+
+INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
+
+
+def build_model(config: TrainConfig, event_shape: Sequence[int]) -> AEVB:
+    """Returns the compiled model of a run; parameters depend on `config.seed` alone."""
+    tf_keras.utils.set_random_seed(config.seed)
+    network = {
+        "hidden_units": config.hidden_units,
+        "activation": config.activation,
+        "init_stddev": INIT_STDDEV[config.init],
+        "dtype": config.precision,
+    }
+    model = AEVB(
+        _prior(config),
+        _posterior(config, network),
+        _likelihood(config, event_shape, network),
+        objective=config.objective,
+        num_samples=config.num_samples,
+        parameter_prior="normal" if config.estimation == "map" else None,
+        seed=config.seed,
+    )
+    model.compile(build_optimizer(config), jit_compile=config.xla)
+    return model
+
+
+def build_optimizer(config: TrainConfig) -> tf_keras.optimizers.Optimizer:
+    """Returns the optimizer; Adagrad with an accumulator from 0, as the paper's step sizes need."""
+    rate = config.learning_rate
+    if config.optimizer == "adagrad":
+        return tf_keras.optimizers.Adagrad(rate, initial_accumulator_value=0.0)
+    optimizers = {
+        "adam": tf_keras.optimizers.Adam,
+        "rmsprop": tf_keras.optimizers.RMSprop,
+        "sgd": tf_keras.optimizers.SGD,
+    }
+    return optimizers[config.optimizer](rate)
+
+
+def observations(split: Split, dataset: Dataset) -> Observations:
+    """Returns a split as the training loop reads it."""
+    return Observations(
+        split.x, scale=dataset.scale, dynamic_binarization=dataset.binarize == "dynamic"
+    )
+
+
+def _prior(config: TrainConfig) -> tf_keras.layers.Layer:
+    if config.prior == "mixture":
+        return layers.GaussianMixturePrior(config.latent_dim, config.prior_components)
+    if config.prior == "diagonal_normal":
+        return layers.DiagonalNormalPrior(config.latent_dim)
+    return layers.StandardNormalPrior(config.latent_dim)
+
+
+def _posterior(config: TrainConfig, network: dict) -> tf_keras.layers.Layer:
+    if config.posterior == "full":
+        return layers.FullCovarianceGaussianPosterior(config.latent_dim, **network)
+    return layers.DiagonalGaussianPosterior(config.latent_dim, **network)
+
+
+def _likelihood(
+    config: TrainConfig, event_shape: Sequence[int], network: dict
+) -> tf_keras.layers.Layer:
+    if config.likelihood == "bernoulli":
+        return layers.BernoulliLikelihood(
+            event_shape, allow_grey=config.allow_grey_bernoulli, **network
+        )
+    if config.likelihood == "continuous_bernoulli":
+        return layers.ContinuousBernoulliLikelihood(event_shape, **network)
+    mean = "sigmoid" if config.likelihood == "gaussian_sigmoid" else "linear"
+    variance = parse_variance(config.decoder_variance)
+    return layers.GaussianLikelihood(event_shape, mean=mean, variance=variance, **network)

@@ -1,0 +1,112 @@
+"""Checkpoints of a run: parameters, optimizer slots and the epoch's sums, with a checksum."""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_aevb.training.files import write_atomically, write_text
+from tfp_aevb.training.fused import FusedModel
+
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run: `step-00000500.npz` and its `.sha256` in one folder.
+
+    A checkpoint counts only if its checksum agrees, so that a half-written or damaged one is
+    passed over for the one before it. The newest two are kept.
+
+    Args:
+        directory: folder, created when first written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, model: FusedModel) -> Path:
+        """Writes the state of `model` after `model.optimizer.iterations` updates."""
+        step = int(model.optimizer.iterations.numpy())
+        buffer = io.BytesIO()
+        np.savez(buffer, **{key: value.numpy() for key, value in _state(model).items()})
+        content = buffer.getvalue()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"step-{step:08d}.npz"
+        write_atomically(path, lambda file: file.write(content) and None)
+        write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
+        for old in self._paths()[KEEP:]:
+            old.with_suffix(".sha256").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+        return path
+
+    def restore(self, model: FusedModel) -> tuple[int, list[str]]:
+        """Loads the newest good checkpoint into `model`.
+
+        Returns:
+            The number of updates restored (0 without a checkpoint), and a line for each damaged
+            checkpoint passed over.
+
+        Raises:
+            ValueError: if there are checkpoints and none is good, or a good one is not of
+                this model.
+        """
+        warnings: list[str] = []
+        for path in self._paths():
+            content = _verified(path)
+            if content is None:
+                warnings.append(f"checkpoint {path.name} is damaged or half-written: passed over")
+                continue
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                _assign(_state(model), arrays, path)
+            return int(model.optimizer.iterations.numpy()), warnings
+        if warnings:
+            raise ValueError(
+                f"all checkpoints in {self._directory} are damaged; remove them to start again"
+            )
+        return 0, warnings
+
+    def _paths(self) -> list[Path]:
+        """All checkpoints, the newest first."""
+        found = [
+            path
+            for path in self._directory.glob("step-*.npz")
+            if re.fullmatch(r"step-\d{8,}", path.stem)
+        ]
+        return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+
+
+def _state(model: FusedModel) -> dict[str, tf.Variable]:
+    """Names every variable that a run continues from; the model's include its running sums."""
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {
+        f"{group}/{i:03d}/{variable.name.rpartition('/')[2]}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def _verified(path: Path) -> bytes | None:
+    """Returns the file's content if its checksum agrees."""
+    try:
+        content = path.read_bytes()
+        expected = path.with_suffix(".sha256").read_text().strip()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == expected else None
+
+
+def _assign(state: dict[str, tf.Variable], arrays: np.lib.npyio.NpzFile, path: Path) -> None:
+    saved = {name: arrays[name] for name in arrays.files}
+    if saved.keys() != state.keys():
+        raise ValueError(f"checkpoint {path} is of another model: its variables differ")
+    for name, variable in state.items():
+        if saved[name].shape != tuple(variable.shape):
+            raise ValueError(
+                f"checkpoint {path} is of another model: {name} has shape {saved[name].shape}, "
+                f"expected {tuple(variable.shape)}"
+            )
+    for name, variable in state.items():
+        variable.assign(saved[name])

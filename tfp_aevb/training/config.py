@@ -1,0 +1,172 @@
+"""The settings of a run: one frozen, validated record. Does not import TensorFlow."""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+# Settings that may differ when a run is resumed: they do not change what is computed.
+RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
+
+METHODS = ("aevb",)
+
+
+def _setting(default: Any, help_text: str, choices: tuple = (), lower: float | None = None) -> Any:
+    metadata = {"help": help_text, "choices": choices, "lower": lower}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run; each field is a flag of `train`.
+
+    Raises:
+        ValueError: one line naming the setting, the value and what is allowed.
+    """
+
+    dataset: str = _setting(
+        "mnist_5k",
+        "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set, or the path "
+        "of a .npy or .npz file",
+    )
+    data_dir: str | None = _setting(
+        None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"
+    )
+    binarize: str | None = _setting(
+        None,
+        "none, threshold, static (drawn once) or dynamic (drawn at each use); default: dynamic for "
+        "a Bernoulli likelihood, else none",
+        ("none", "threshold", "static", "dynamic"),
+    )
+    allow_grey_bernoulli: bool = _setting(
+        False, "accept grey pixels under a Bernoulli likelihood, although the bound is then not one"
+    )
+    likelihood: str = _setting(
+        "bernoulli",
+        "p(x|z); gaussian_sigmoid has its means in (0, 1), as the paper's Frey Face model",
+        ("bernoulli", "continuous_bernoulli", "gaussian", "gaussian_sigmoid"),
+    )
+    decoder_variance: str = _setting(
+        "per_pixel",
+        "variance of a Gaussian p(x|z): per_pixel (from z), global (per pixel), scalar, or a "
+        "number to fix it",
+    )
+    prior: str = _setting(
+        "standard_normal", "p(z)", ("standard_normal", "diagonal_normal", "mixture")
+    )
+    prior_components: int = _setting(10, "components of a mixture prior", lower=1)
+    posterior: str = _setting("diagonal", "covariance of q(z|x)", ("diagonal", "full"))
+    latent_dim: int = _setting(20, "dimension of z", lower=1)
+    hidden_units: tuple[int, ...] = _setting(
+        (500,), "hidden layers' widths, of encoder and decoder, e.g. 500 or 200,200; may be empty"
+    )
+    activation: str = _setting("tanh", "of the hidden layers", ("tanh", "relu", "elu", "softplus"))
+    init: str = _setting(
+        "variance",
+        "start of all parameters: N(0, 0.01) read as variance or stddev, or glorot",
+        ("variance", "stddev", "glorot"),
+    )
+    method: str = _setting("aevb", "learning algorithm", METHODS)
+    objective: str = _setting(
+        "sgvb_b",
+        "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), or score_function",
+        ("sgvb_a", "sgvb_b", "score_function"),
+    )
+    num_samples: int = _setting(1, "L, samples of z for each datapoint", lower=1)
+    estimation: str = _setting(
+        "map", "map (N(0, I) prior on all parameters) or ml", ("map", "ml")
+    )
+    optimizer: str = _setting(
+        "adagrad",
+        "adagrad starts its accumulator at 0, as the paper's step sizes need",
+        ("adagrad", "adam", "rmsprop", "sgd"),
+    )
+    learning_rate: float = _setting(0.02, "step size; the paper: 0.01, 0.02 or 0.1", lower=0.0)
+    batch_size: int = _setting(100, "M, datapoints in a minibatch", lower=1)
+    steps: int = _setting(20_000, "total number of updates", lower=1)
+    seed: int = _setting(0, "of initialisation, order, noise and binarisation", lower=0)
+    precision: str = _setting(
+        "float32", "of the networks; distributions are float32", ("float32", "mixed_bfloat16")
+    )
+    xla: bool = _setting(True, "compile the training loop with XLA")
+    eval_every: int = _setting(500, "updates between validations (rows of metrics.csv)", lower=1)
+    checkpoint_secs: float = _setting(30.0, "seconds between checkpoints", lower=0.0)
+    nan_policy: str = _setting(
+        "stop",
+        "at a NaN or infinite bound: stop, or restore the last checkpoint and go on with other "
+        "noise (at most 3 times)",
+        ("stop", "restore"),
+    )
+    tensorboard_images: bool = _setting(True, "write image grids to TensorBoard")
+    progress: bool = _setting(True, "show progress")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check(field, getattr(self, field.name))
+        if any(units < 1 for units in self.hidden_units):
+            raise ValueError(f"--hidden_units must be positive, got {list(self.hidden_units)}")
+        if self.learning_rate == 0.0:
+            raise ValueError("--learning_rate must be positive, got 0")
+        parse_variance(self.decoder_variance)
+        bernoulli = self.likelihood == "bernoulli"
+        if self.binarize is None:
+            object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
+        if self.prior == "mixture" and self.objective == "sgvb_b":
+            raise ValueError(
+                "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
+                "use --objective=sgvb_a"
+            )
+
+    def _check(self, field: dataclasses.Field, value: Any) -> None:
+        choices, lower = field.metadata["choices"], field.metadata["lower"]
+        if choices and value is not None and value not in choices:
+            raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, got {value!r}")
+        if lower is not None and not (lower <= value < math.inf):
+            raise ValueError(f"--{field.name} must be at least {lower:g}, got {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain JSON types."""
+        values = dataclasses.asdict(self)
+        return {**values, "hidden_units": list(self.hidden_units)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Creates the config from `to_dict`'s result.
+
+        Raises:
+            ValueError: if a setting is unknown or not valid.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown setting {name!r}{hint}")
+        if "hidden_units" in values:
+            values = {**values, "hidden_units": tuple(values["hidden_units"])}
+        return cls(**values)
+
+    def differences(self, other: "TrainConfig") -> list[str]:
+        """Names the settings in which a run of `other` could not be gone on with as this one."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [name for name in mine if name not in RESUMABLE and mine[name] != theirs[name]]
+
+
+def parse_variance(text: str) -> str | float:
+    """Returns `per_pixel`, `global`, `scalar`, or the number in `text`.
+
+    Raises:
+        ValueError: if `text` is none of these, or not positive and finite.
+    """
+    if text in ("per_pixel", "global", "scalar"):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise ValueError(
+            f"--decoder_variance must be per_pixel, global, scalar or a positive number, got {text}"
+        )
+    return value

@@ -1,0 +1,328 @@
+"""A Keras model whose `fit` and `evaluate` run many batches inside one compiled loop."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
+from tfp_aevb.training.batches import MAX_BLOCK, Block, RowBatches, StreamBatches
+from tfp_aevb.training.observations import (
+    Observations,
+    as_observations,
+    is_array,
+    read_values,
+)
+from tfp_aevb.training.random import step_seeds
+
+# A compiled block of steps returns to Python about once a second, so that signals, progress and
+# checkpoints are served in time.
+SECONDS_PER_BLOCK = 1.0
+EVAL_BATCH = 500
+METRICS = ("loss", "elbo", "reconstruction", "kl")
+
+
+class NonFiniteBoundError(FloatingPointError):
+    """The bound became NaN or infinite; `step` is the number of finite updates before it."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"the bound became NaN or infinite at step {step + 1}; lower the learning rate, or "
+            "check the data and the model's scales"
+        )
+        self.step = step
+
+
+class FusedModel(tf_keras.Model):
+    """Keras training with one compiled loop over batches: the package's only training path.
+
+    Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
+    binarises it, takes the gradient and updates the parameters, and adds to the epoch's exact sums.
+    All randomness is a function of (seed, step), so that results do not depend on how the steps
+    fall into blocks, and a resumed run continues exactly.
+
+    Args:
+        parameter_prior: `None` for maximum likelihood, `"normal"` for MAP with N(0, I) on every
+            parameter, which adds ||w||^2 / (2 N) to the loss.
+        num_data: N; by default the number of datapoints given to `fit`.
+        seed: of every random draw while training and evaluating.
+    """
+
+    def __init__(
+        self,
+        *,
+        parameter_prior: str | None = None,
+        num_data: int | None = None,
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if parameter_prior not in (None, "normal"):
+            raise ValueError(f"`parameter_prior` must be None or 'normal', got {parameter_prior!r}")
+        if num_data is not None and num_data < 1:
+            raise ValueError(f"`num_data` must be positive, got {num_data}")
+        self.parameter_prior = parameter_prior
+        self.num_data = num_data
+        self.seed = seed
+        # Sums of nats over datapoints in float64: exact averages over any number of batches.
+        self.averages = [tf_keras.metrics.Mean(name, dtype="float64") for name in METRICS]
+
+    @abstractmethod
+    def bound(self, x: tf.Tensor, seed: tf.Tensor) -> Bound:
+        """Returns the bound at `x` [B, ...event] as trained and reported, each part [B] nats."""
+
+    def check_observations(self, x: Observations) -> None:
+        """Raises a `ValueError` unless `x` may be given to this model."""
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        *,
+        jit_compile: bool = True,
+        steps_per_execution: int | None = None,
+        **kwargs,
+    ) -> None:
+        """Configures training.
+
+        Args:
+            optimizer: a tf_keras optimizer or its name.
+            jit_compile: compile the training loop with XLA. The same seed draws other random
+                numbers with XLA than without.
+            steps_per_execution: updates run by one call of the compiled loop; by default as many
+                as take about a second. Results do not depend on it.
+            **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
+        """
+        unknown = set(kwargs) - {"run_eagerly"}
+        if unknown:
+            raise ValueError(
+                f"`compile` does not take {', '.join(sorted(unknown))}: "
+                "the loss is minus the bound, the metrics are its terms"
+            )
+        self._adaptive_blocks = steps_per_execution is None
+        self._compile_arguments = {
+            "jit_compile": jit_compile,
+            "steps_per_execution": steps_per_execution,
+            **kwargs,
+        }
+        super().compile(
+            optimizer,
+            jit_compile=jit_compile,
+            steps_per_execution=steps_per_execution or 1,
+            **kwargs,
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict:
+        """Returns `compile`'s arguments, for a `.keras` file."""
+        optimizer = tf_keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, **self._compile_arguments}
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles as `get_compile_config` describes."""
+        optimizer = tf_keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        validation_batch_size: int | None = None,
+        shuffle: bool = True,
+        steps_per_epoch: int | None = None,
+        **kwargs,
+    ) -> tf_keras.callbacks.History:
+        """Trains the model (Algorithm 1); arguments and result are those of `tf_keras.Model.fit`.
+
+        Args:
+            x: array [N, ...event], `Observations`, or a `tf.data.Dataset` of batches `x` or
+                `(x, anything)`.
+            y: ignored; `fit(x, x)` is `fit(x)`.
+            batch_size: M, for arrays (default 100).
+            validation_split, validation_data, validation_batch_size, shuffle, steps_per_epoch:
+                as in Keras; the epochs' order depends on (seed, step) alone.
+            **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
+
+        Raises:
+            ValueError: if the data do not fit the model.
+            NonFiniteBoundError: if the bound becomes NaN or infinite.
+        """
+        del y
+        if isinstance(validation_data, tuple):
+            validation_data = validation_data[0]
+        if is_array(x):
+            x = as_observations(x)
+            if validation_split:
+                split = int(len(x) * (1.0 - validation_split))
+                x, validation_data = x[:split], x[split:]
+            self.check_observations(x)
+            shuffle_seed = self.seed if shuffle else None
+            batches = RowBatches(x, batch_size or 100, self.num_data, shuffle_seed, on_device=True)
+            steps_per_epoch = steps_per_epoch or batches.steps_per_epoch
+            self._train_batches, x = batches, tf.data.Dataset.counter()
+        else:
+            self._train_batches = StreamBatches(self.num_data, self.check_observations)
+        outer_eval_batches = self._eval_batches
+        if is_array(validation_data):
+            self._eval_batches = self._eval_rows(validation_data, validation_batch_size)
+            validation_data = tf.data.Dataset.range(self._eval_batches.steps_per_epoch)
+        elif validation_data is not None:
+            self._eval_batches = StreamBatches(self.num_data, self.check_observations)
+        try:
+            return super().fit(
+                x, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **kwargs
+            )
+        finally:
+            self._train_batches, self._eval_batches = None, outer_eval_batches
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs
+    ) -> Any:
+        """Averages the bound over datapoints; arguments and result as `tf_keras.Model.evaluate`.
+
+        The draws depend on the model's seed and the batch's position alone: evaluating twice gives
+        the same numbers.
+        """
+        del y
+        if kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(x, **kwargs)
+        outer_eval_batches = self._eval_batches
+        if is_array(x):
+            self._eval_batches = self._eval_rows(x, batch_size)
+            x = tf.data.Dataset.range(self._eval_batches.steps_per_epoch)
+        else:
+            self._eval_batches = StreamBatches(self.num_data, self.check_observations)
+        try:
+            return super().evaluate(x, **kwargs)
+        finally:
+            self._eval_batches = outer_eval_batches
+
+    _train_batches: RowBatches | StreamBatches | None = None
+    _eval_batches: RowBatches | StreamBatches | None = None
+    _adaptive_blocks = True
+
+    def _eval_rows(self, x: Any, batch_size: int | None) -> RowBatches:
+        x = as_observations(x)
+        self.check_observations(x)
+        return RowBatches(x, batch_size or EVAL_BATCH, self.num_data, None, on_device=False)
+
+    def make_train_function(self, force: bool = False) -> Callable:
+        """Returns the function that Keras calls for each block of updates."""
+        if self.train_function is None or force:
+            self.train_function = self._make_function(train=True)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable:
+        """Returns the function that Keras calls for each block of evaluation batches."""
+        if self.test_function is None or force:
+            self.test_function = self._make_function(train=False)
+        return self.test_function
+
+    def _make_function(self, train: bool) -> Callable:
+        run_block = self._train_block if train else self._test_block
+        if not self.run_eagerly:
+            run_block = tf.function(run_block, jit_compile=self._jit_compile)
+
+        def keras_function(iterator: Any) -> dict[str, tf.Tensor]:
+            source = self._train_batches if train else self._eval_batches
+            counter = self.optimizer.iterations if train else self._test_counter
+            todo = int(self._steps_per_execution.numpy())
+            started, done = time.perf_counter(), 0
+            while done < todo:
+                first_step = int(counter.numpy())
+                try:
+                    block = source.next_block(iterator, first_step, todo - done)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    if not done:
+                        raise
+                    break
+                num_steps = int(block.num_steps)
+                finite_steps = int(run_block(block))
+                if finite_steps < num_steps:
+                    raise NonFiniteBoundError(first_step + finite_steps)
+                done += num_steps
+                if not train:
+                    counter.assign_add(num_steps)
+            if train and self._adaptive_blocks:
+                self._adapt_block(done, time.perf_counter() - started)
+            return {metric.name: metric.result() for metric in self.averages}
+
+        return keras_function
+
+    def training_loss(
+        self, x: tf.Tensor, weights: tf.Tensor, num_data: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, Bound]:
+        """Returns the scalar that training differentiates, and the bound it reports.
+
+        Minus Equation 8's bound of the full data, plus minus the log of the parameters' prior if
+        there is one, divided by N: nats per datapoint.
+
+        Args:
+            x: [B, ...event] minibatch.
+            weights: [B], 1 for a datapoint and 0 for padding.
+            num_data: N, scalar.
+            seed: [2] int32.
+        """
+        bound = self.bound(x, seed)
+        loss = -minibatch_bound(bound.elbo, 1.0, weights)
+        if self.parameter_prior:
+            loss += negative_log_parameter_prior(self.trainable_variables) / num_data
+        return loss, bound
+
+    def _train_block(self, block: Block) -> tf.Tensor:
+        def update(x: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, Bound]:
+            variables = self.trainable_variables
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss, bound = self.training_loss(x, weights, block.num_data, seed)
+            gradients = tape.gradient(loss, variables)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss, bound
+
+        return self._run_block(block, "train", update)
+
+    def _test_block(self, block: Block) -> tf.Tensor:
+        def evaluate(x: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, Bound]:
+            return self.training_loss(x, weights, block.num_data, seed)
+
+        return self._run_block(block, "evaluate", evaluate)
+
+    def _run_block(self, block: Block, purpose: str, step_fn: Callable) -> tf.Tensor:
+        """Runs `step_fn` over the block's minibatches; returns how many gave a finite bound."""
+        batch_size = block.values.shape[1]
+        counts = tf.cast(block.sizes, tf.float64)
+
+        def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            seeds = step_seeds(self.seed, purpose, block.first_step + i)
+            values = block.values[i] if block.data is None else tf.gather(block.data, block.values[i])
+            x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+            real = tf.range(batch_size) < block.sizes[i]
+            loss, bound = step_fn(x, tf.cast(real, tf.float32), seeds.noise)
+            sums = [tf.cast(loss, tf.float64) * counts[i]]
+            sums += [tf.reduce_sum(tf.cast(tf.where(real, part, 0.0), tf.float64)) for part in bound]
+            finite = tf.math.is_finite(sums[0])
+            return i + tf.cast(finite, tf.int32), finite, *map(tf.add, totals, sums)
+
+        # Continuing from the metrics' own totals makes the sums independent of the blocks' sizes.
+        totals = [metric.total for metric in self.averages]
+        done, _, *totals = tf.while_loop(
+            lambda i, finite, *_: finite & (i < block.num_steps),
+            step,
+            [tf.constant(0), tf.constant(True), *map(tf.identity, totals)],
+        )
+        count = tf.reduce_sum(tf.where(tf.range(len(block.sizes)) < done, counts, 0.0))
+        for metric, total in zip(self.averages, totals, strict=True):
+            metric.total.assign(total)
+            metric.count.assign_add(count)
+        return done
+
+    def _adapt_block(self, num_steps: int, seconds: float) -> None:
+        wanted = int(SECONDS_PER_BLOCK * num_steps / seconds)
+        block = min(max(wanted, 1), 8 * num_steps, MAX_BLOCK)
+        self._steps_per_execution.assign(block)

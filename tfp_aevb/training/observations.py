@@ -1,0 +1,121 @@
+"""Training data as the compiled loop reads them: scaled and binarised at each use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class Observations:
+    """Datapoints and how to read them: `x / scale`, then binarised afresh at each use if asked.
+
+    Arrays stay on the device in their own dtype (`uint8` pixels take a quarter of the memory of
+    floats) and are gathered, scaled and binarised inside the compiled training loop.
+
+    Args:
+        x: array [N, ...event].
+        scale: divisor; 255 turns `uint8` pixels into [0, 1].
+        dynamic_binarization: replace each scaled pixel by a Bernoulli draw with that mean,
+            a fresh one at each use.
+
+    Raises:
+        ValueError: if `x` is empty, not numeric, or has NaN or infinite values; if `scale` is not
+            positive; or if pixels to binarise are outside [0, 1].
+    """
+
+    def __init__(
+        self, x: np.ndarray, *, scale: float = 1.0, dynamic_binarization: bool = False
+    ) -> None:
+        if not 0.0 < scale < np.inf:
+            raise ValueError(f"`scale` must be positive and finite, got {scale}")
+        self.x = _numeric_array(x)
+        self.scale = float(scale)
+        self.dynamic_binarization = dynamic_binarization
+        if dynamic_binarization:
+            self._check_range("dynamic binarisation")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one datapoint."""
+        return tuple(self.x.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice) -> "Observations":
+        return Observations(
+            self.x[rows], scale=self.scale, dynamic_binarization=self.dynamic_binarization
+        )
+
+    def check_support(self, support: str) -> None:
+        """Raises a `ValueError` unless the values read lie in a likelihood's support.
+
+        Args:
+            support: `binary` {0, 1}, `unit` [0, 1] or `real`.
+        """
+        if support == "real" or self.dynamic_binarization:
+            return
+        if support == "unit":
+            self._check_range("this likelihood")
+            return
+        if self.x.dtype == np.uint8:
+            binary = set(np.flatnonzero(np.bincount(self.x.ravel(), minlength=256)).tolist())
+            outside = binary - {0, int(self.scale)}
+        else:
+            outside = set(self.x[(self.x != 0) & (self.x != self.scale)].ravel()[:1].tolist())
+        if outside:
+            raise ValueError(
+                "a Bernoulli likelihood needs pixels 0 or 1, found "
+                f"{min(outside) / self.scale:.4g}; binarise them (static, dynamic, threshold), use "
+                "a continuous Bernoulli, or allow grey pixels by name (`allow_grey`)"
+            )
+
+    def _check_range(self, what: str) -> None:
+        low, high = float(self.x.min()) / self.scale, float(self.x.max()) / self.scale
+        if low < 0.0 or high > 1.0:
+            raise ValueError(
+                f"{what} needs values in [0, 1], got [{low:.4g}, {high:.4g}]; "
+                "pass `scale` (255 for uint8 pixels) or rescale the data"
+            )
+
+
+def read_values(
+    values: tf.Tensor, scale: float, dynamic_binarization: bool, seed: tf.Tensor
+) -> tf.Tensor:
+    """Returns what the likelihood sees of stored `values` [B, ...event], float32."""
+    x = tf.cast(values, tf.float32)
+    if scale != 1.0:
+        x = x * (1.0 / scale)
+    if dynamic_binarization:
+        x = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
+    return x
+
+
+def as_observations(x: Any) -> Observations:
+    """Wraps an array; `Observations` are returned as they are."""
+    return x if isinstance(x, Observations) else Observations(x)
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is held in memory as one array."""
+    return isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
+
+
+def _numeric_array(x: Any) -> np.ndarray:
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"`x` must be an array of numbers of one shape: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`x` must be an array of numbers, got dtype {array.dtype}")
+    if array.ndim < 2 or 0 in array.shape:
+        raise ValueError(f"`x` must have shape [N, ...event] without zeros, got {array.shape}")
+    if array.dtype != np.uint8:
+        if not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))[0]
+            raise ValueError(
+                f"`x` has NaN or infinite values, the first in row {bad[0]}; remove or impute them"
+            )
+        array = array.astype(np.float32, copy=False)
+    return array

@@ -1,0 +1,47 @@
+"""Stateless random streams: every draw is a function of (seed, purpose, step)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+def stream_key(seed: int, purpose: str) -> int:
+    """Returns the int32 key of a stream of random numbers for one purpose."""
+    words = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, *purpose.encode()]
+    return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
+
+
+def numpy_generator(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
+    """Returns the NumPy generator of a stream, for instance of one epoch's order."""
+    return np.random.Generator(np.random.Philox(key=[stream_key(seed, purpose), index]))
+
+
+class StepSeeds(NamedTuple):
+    """The [2] int32 stateless seeds of one step: for binarisation, and for the latents."""
+
+    binarization: tf.Tensor
+    noise: tf.Tensor
+
+
+def step_seeds(seed: int, purpose: str, step: tf.Tensor) -> StepSeeds:
+    """Returns the seeds of one step of training or of one batch of evaluation."""
+    step = tf.cast(step, tf.int32)
+    return StepSeeds(
+        *(
+            tf.stack([tf.constant(stream_key(seed, f"{purpose}/{use}"), tf.int32), step])
+            for use in StepSeeds._fields
+        )
+    )
+
+
+def as_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
+    """Returns a [2] int32 stateless seed for a public function's `seed` argument.
+
+    An int always gives the same seed; `None` gives a fresh one at each call.
+    """
+    if seed is None:
+        return tf.constant(np.random.SeedSequence().generate_state(2) >> 1, tf.int32)
+    if isinstance(seed, int | np.integer):
+        return tf.constant([stream_key(int(seed), "call"), 0], tf.int32)
+    return tf.convert_to_tensor(seed, tf.int32)
