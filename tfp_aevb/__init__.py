@@ -1,0 +1,45 @@
+"""Amortised variational inference with TensorFlow Probability ("Auto-Encoding Variational Bayes").
+
+Names are resolved when first used, so that importing the package does not import TensorFlow.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    # The model and its parts.
+    "AEVB": "tfp_aevb.model",
+    "StandardNormalPrior": "tfp_aevb.layers",
+    "DiagonalNormalPrior": "tfp_aevb.layers",
+    "GaussianMixturePrior": "tfp_aevb.layers",
+    "DiagonalGaussianPosterior": "tfp_aevb.layers",
+    "FullCovarianceGaussianPosterior": "tfp_aevb.layers",
+    "BernoulliLikelihood": "tfp_aevb.layers",
+    "ContinuousBernoulliLikelihood": "tfp_aevb.layers",
+    "GaussianLikelihood": "tfp_aevb.layers",
+    # Estimators.
+    "sgvb_a": "tfp_aevb.objectives",
+    "sgvb_b": "tfp_aevb.objectives",
+    "importance_log_prob": "tfp_aevb.evaluation",
+    # Data, training and serving.
+    "load_dataset": "tfp_aevb.data",
+    "Observations": "tfp_aevb.training.observations",
+    "TrainConfig": "tfp_aevb.training.config",
+    "train_and_evaluate": "tfp_aevb.training.run",
+    "load_run": "tfp_aevb.training.results",
+    "export_saved_model": "tfp_aevb.export",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tfp_aevb' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

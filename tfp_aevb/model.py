@@ -1,21 +1,29 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.networks import PACKAGE
+from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.objectives import OBJECTIVES, Bound
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
 
-tfd = tfp.distributions
-
 ConditionalDistribution = Callable[[tf.Tensor], tfd.Distribution]
+
+
+class ModelSample(NamedTuple):
+    """Ancestral draws: `z` [n, J], `x` [n, ...event] and the `mean` of p(x|z)."""
+
+    z: tf.Tensor
+    x: tf.Tensor
+    mean: tf.Tensor
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -108,12 +116,13 @@ class AEVB(FusedModel):
 
     def bound(self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | None = None) -> Bound:
         """Estimates the bound at `x` [B, ...event] by the model's objective (Eq. 6 or 7)."""
+        posterior = self.encoder(x)
         return OBJECTIVES[self.objective](
-            self.encoder(x),
+            posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(x, z),
             num_samples or self.num_samples,
-            seed,
+            device_seed(posterior, seed),
         )
 
     def elbo(
@@ -133,9 +142,16 @@ class AEVB(FusedModel):
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
         """Draws x from p(z) p(x|z): [num_samples, ...event]."""
+        return self.sample_with_latents(num_samples, seed).x
+
+    def sample_with_latents(
+        self, num_samples: int, seed: int | tf.Tensor | None = None
+    ) -> "ModelSample":
+        """Draws (z, x) from p(z) p(x|z), and gives the means of p(x|z) beside."""
         seeds = tfp.random.split_seed(as_seed(seed), n=2)
         z = self.prior_distribution().sample(num_samples, seed=seeds[0])
-        return self.decoder(z).sample(seed=seeds[1])
+        likelihood = self.decoder(z)
+        return ModelSample(z, likelihood.sample(seed=seeds[1]), likelihood.mean())
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
@@ -208,8 +224,8 @@ class AEVB(FusedModel):
 def _serialize(name: str, part: Any) -> Any:
     if not isinstance(part, tf_keras.layers.Layer):
         raise TypeError(
-            f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make it "
-            "a tf_keras layer registered with `register_keras_serializable`, or use `export`"
+            f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make "
+            "it a tf_keras layer registered with `register_keras_serializable`, or use `export`"
         )
     return tf_keras.saving.serialize_keras_object(part)
 

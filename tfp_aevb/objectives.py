@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 

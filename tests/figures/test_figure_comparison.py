@@ -49,10 +49,12 @@ def test_one_legend_is_shared_with_a_column_per_method() -> None:
 
 def test_all_panels_share_limits_that_hold_every_last_value() -> None:
     first, second = bounds_figure(_curves()).axes
+    assert first.get_shared_y_axes().joined(first, second)
     assert first.get_ylim() == second.get_ylim()
     assert first.get_xlim() == second.get_xlim()
     low, high = first.get_ylim()
-    assert low < -113.0 and high > -96.0
+    assert low < -113.0
+    assert high > -96.0
     assert first.get_xlim()[0] < 1e5 < 1e8 < first.get_xlim()[1]
 
 

@@ -78,8 +78,10 @@ def test_ellipses_span_one_projected_standard_deviation() -> None:
 
 def test_the_axes_hold_the_whole_ellipses() -> None:
     axis = encodings_figure(np.array([[0.0, 0.0], [1.0, 0.0]]), stddev=np.full((2, 2), 5.0)).axes[0]
-    assert axis.get_xlim()[0] <= -5 and axis.get_xlim()[1] >= 6
-    assert axis.get_ylim()[0] <= -5 and axis.get_ylim()[1] >= 5
+    assert axis.get_xlim()[0] <= -5
+    assert axis.get_xlim()[1] >= 6
+    assert axis.get_ylim()[0] <= -5
+    assert axis.get_ylim()[1] >= 5
 
 
 def test_one_latent_is_drawn_as_a_strip_per_class() -> None:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 
-def one_line(error: BaseException, limit: int = 200) -> str:
+def one_line(error: BaseException, limit: int = 400) -> str:
     """The text of another library's error on one line of at most `limit` characters."""
     text = re.sub(r"\{\{.*?\}\}", "", str(error))  # TensorFlow's op names
     text = " ".join(text.split()) or type(error).__name__

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfp_aevb.data import arrays, splits, tfds_download
 
-OWN_NAMES = ("mnist_5k", "frey_face")
+_OWN_NAMES = ("mnist_5k", "frey_face")
 _NAME = re.compile(r"(\w+)(/[\w.\-]+)?(:\d+\.\d+\.\d+)?", re.ASCII)
 _BATCH = 1000
 
@@ -84,8 +84,8 @@ def _builder(name: str, data_dir: str | None) -> Any:
             builder = on_disk if _is_prepared(on_disk) else builder
         return builder
     except tfds.core.DatasetNotFoundError as error:
-        known = [*OWN_NAMES, *tfds.list_builders(with_community_datasets=False)]
-        near = difflib.get_close_matches(name, known, n=3)
+        known = {*_OWN_NAMES, *tfds.list_builders(with_community_datasets=False)}
+        near = difflib.get_close_matches(name, sorted(known), n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(
             f"`dataset` is {name!r}; expected mnist_5k, frey_face, a .npy or .npz file, or a "

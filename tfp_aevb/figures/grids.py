@@ -14,9 +14,8 @@ def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
     """Returns `images` as float32 [N, H, W] or [N, H, W, 3] after checking shape and range."""
     images = np.asarray(images)
     if not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)) or not images.size:
-        raise ValueError(
-            f"`{name}` must be a non-empty array [N, H, W] or [N, H, W, 3], got {images.shape}"
-        )
+        expected = "a non-empty array [N, H, W] or [N, H, W, 3]"
+        raise ValueError(f"`{name}` must be {expected}, got {images.shape}")
     if images.dtype.kind not in "biuf":
         raise ValueError(f"`{name}` must hold real numbers, got dtype {images.dtype}")
     if not np.isfinite(images).all():
@@ -55,9 +54,9 @@ def image_grid(
         raise ValueError(f"`padding` must be at least 0 pixels, got {padding}")
     if not 0 <= background <= 1:
         raise ValueError(f"`background` must lie in [0, 1], got {background}")
-    rows = -(-count // columns)
-    shape = (rows * (height + padding) - padding, columns * (width + padding) - padding)
-    grid = np.full(shape + images.shape[3:], background, np.float32)
+    grid_height = -(-count // columns) * (height + padding) - padding
+    grid_width = columns * (width + padding) - padding
+    grid = np.full((grid_height, grid_width, *images.shape[3:]), background, np.float32)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + padding), (index % columns) * (width + padding)
         grid[top : top + height, left : left + width] = image
@@ -87,8 +86,8 @@ def samples_figure(
     means = _checked_images(means, "means")
     grid = image_grid(means, columns)
     columns = (grid.shape[1] + 1) // (means.shape[2] + 1)
-    size = _figure_size(-(-len(means) // columns), columns, means)
-    figure, axes = new_figure(size=size, title=title)
+    rows = (grid.shape[0] + 1) // (means.shape[1] + 1)
+    figure, axes = new_figure(size=_figure_size(rows, columns, means), title=title)
     axes[0, 0].imshow(grid, vmin=0, vmax=1)
     axes[0, 0].set_axis_off()
     return figure
@@ -116,10 +115,8 @@ def reconstructions_figure(
     originals = _checked_images(originals, "originals")
     reconstructions = _checked_images(reconstructions, "reconstructions")
     if originals.shape != reconstructions.shape:
-        raise ValueError(
-            "`reconstructions` must have the shape of `originals`, "
-            f"got {reconstructions.shape} and {originals.shape}"
-        )
+        shapes = f"got {reconstructions.shape} and {originals.shape}"
+        raise ValueError(f"`reconstructions` must have the shape of `originals`, {shapes}")
     if columns < 1:
         raise ValueError(f"`columns` must be at least 1, got {columns}")
     count, height, width = originals.shape[:3]
@@ -151,10 +148,9 @@ def _quantiles(num: int) -> np.ndarray:
 def manifold_grid(num: int) -> np.ndarray:
     """Latent points for the learned 2-D manifold (paper Figure 4).
 
-    The num x num centres (i + 0.5) / num of equal cells of the unit square are pushed through the
-    inverse CDF of the Gaussian, which keeps clear of 0 and 1, where it is infinite. Points are
-    listed as `image_grid` places images: row by row from the top left; the first latent grows to
-    the right, the second grows upwards.
+    The centres (i + 0.5) / num of equal cells of the unit square go through the inverse CDF of the
+    Gaussian (infinite at 0 and 1, which they avoid). Points are listed as `image_grid` places
+    images: row by row from the top left; the first latent grows rightwards, the second upwards.
 
     Args:
       num: Points per axis, at least 1.
@@ -172,17 +168,14 @@ def manifold_figure(images: np.ndarray, num: int, title: str = "learned data man
     """Draws decoder means at the points of `manifold_grid` (paper Figure 4).
 
     Args:
-      images: [num * num, H, W] or [num * num, H, W, 3], in [0, 1], in the order of
-        `manifold_grid`.
+      images: [num^2, H, W] or [num^2, H, W, 3], in [0, 1], in the order of `manifold_grid`.
       num: Points per axis.
       title: Title of the figure.
 
     Returns:
-      The figure, with latent values on the bottom and left axes and the matching quantiles of
-      N(0, 1) on the top and right ones.
+      The figure; ticks are latent values (bottom, left) and quantiles of N(0, 1) (top, right).
     """
-    images = _checked_images(images, "images")
-    quantiles = _quantiles(num)
+    images, quantiles = _checked_images(images, "images"), _quantiles(num)
     if len(images) != num * num:
         raise ValueError(f"`images` must hold num^2 = {num * num} images, got {len(images)}")
     height, width = images.shape[1:3]
@@ -194,8 +187,7 @@ def manifold_figure(images: np.ndarray, num: int, title: str = "learned data man
     labels = [f"{quantile:.3f}" for quantile in quantiles[shown]]
     width_inches, height_inches = _figure_size(num, num, images)
     size = (width_inches + 1.5, max(height_inches, 2.5) + 1.0)
-    figure, axes = new_figure(size=size, title=title)
-    axis = axes[0, 0]
+    figure, [[axis]] = new_figure(size=size, title=title)
     axis.imshow(image_grid(images, num, padding=0), vmin=0, vmax=1)
     axis.grid(False)
     across = shown * width + (width - 1) / 2

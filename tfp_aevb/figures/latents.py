@@ -6,14 +6,7 @@ import numpy as np
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 
-from tfp_aevb.figures.style import (
-    BLUE,
-    GREY,
-    LABEL_COLOURS,
-    LABEL_MARKERS,
-    new_figure,
-    styled,
-)
+from tfp_aevb.figures.style import BLUE, GREY, LABEL_COLOURS, LABEL_MARKERS, new_figure, styled
 
 #: A latent dimension with a mean KL below this many nats is called inactive.
 INACTIVE_BELOW = 0.01
@@ -26,8 +19,8 @@ def principal_axes(loc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       loc: [N, J] with J >= 2.
 
     Returns:
-      Orthonormal directions [2, J], each with its largest entry positive, so that the picture does
-      not flip between runs, and the fraction of the variance along each, [2].
+      Orthonormal directions [2, J], the largest entry of each positive so that pictures do not
+      flip, and the fraction of the variance along each, [2].
     """
     _, singular, directions = np.linalg.svd(loc - loc.mean(axis=0), full_matrices=len(loc) < 2)
     variances = np.zeros(max(2, len(singular)))

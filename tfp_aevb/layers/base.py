@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.networks import MLP
-
-tfd = tfp.distributions
 
 
 class DistributionLayer(tfp.layers.DistributionLambda):
@@ -18,9 +17,7 @@ class DistributionLayer(tfp.layers.DistributionLambda):
     """
 
     def __init__(self, make_distribution_fn: Callable[..., tfd.Distribution], **kwargs) -> None:
-        super().__init__(
-            make_distribution_fn, convert_to_tensor_fn=tfd.Distribution.mean, **kwargs
-        )
+        super().__init__(make_distribution_fn, convert_to_tensor_fn=tfd.Distribution.mean, **kwargs)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments that all layers share."""
@@ -95,4 +92,3 @@ class NetworkDistribution(DistributionLayer):
             "activation": self.network.activation,
             "init_stddev": self.network.init_stddev,
         }
-

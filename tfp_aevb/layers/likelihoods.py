@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
-
-tfd = tfp.distributions
 
 Support = Literal["binary", "unit", "real"]
 

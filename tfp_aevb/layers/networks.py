@@ -1,5 +1,6 @@
 """The networks under the distribution layers: multi-layer perceptrons (paper, Appendix C)."""
 
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -61,7 +62,7 @@ class MLP(tf_keras.layers.Layer):
             raise ValueError(f"an MLP needs a known event shape, got {tuple(input_shape)}")
         widths = (event_size, *self.hidden_units, self.output_size)
         self.network_weights = []
-        for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             kernel_init, bias_init = self._initializers()
             self.network_weights += [
                 self.add_weight(f"kernel_{i}", [fan_in, fan_out], initializer=kernel_init),

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import LOG_VARIANCE_RANGE, PACKAGE, bounded_log_variance
-
-tfd = tfp.distributions
+from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -37,7 +36,7 @@ class DiagonalGaussianPosterior(NetworkDistribution):
         """Returns N(mu, diag(sigma^2)) for `params` [..., 2 J] = [mu, log sigma^2]."""
         loc, log_variance = tf.split(params, 2, axis=-1)
         scale = tf.exp(0.5 * bounded_log_variance(log_variance))
-        return tfd.MultivariateNormalDiag(loc=loc, scale_diag=scale)
+        return DiagonalGaussian(loc=loc, scale_diag=scale)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
@@ -89,7 +88,7 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
             parts.append(tf.zeros_like(diagonal[..., i + 1 :]))
             rows.append(tf.concat(parts, axis=-1))
         scale_tril = tf.stack(rows, axis=-2)  # [..., J, J]
-        return tfd.MultivariateNormalTriL(loc=loc, scale_tril=scale_tril)
+        return FullCovarianceGaussian(loc=loc, scale_tril=scale_tril)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """See `new`."""

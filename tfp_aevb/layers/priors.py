@@ -1,13 +1,11 @@
 """Priors p(z): layers without inputs, `prior()` is a distribution over the latents."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import DistributionLayer
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
-
-tfd = tfp.distributions
 
 
 class Prior(DistributionLayer):

@@ -21,6 +21,7 @@ class Block(NamedTuple):
         data: [N, ...event] on the device, or `None` where `values` holds the pixels themselves.
         values: [K, M] rows of `data`, or [K, M, ...event] pixels.
         sizes: [K] int32, datapoints in each minibatch; the rest of its M places is padding.
+        batch_size: M, without the padding that makes its places a multiple of the devices.
         num_steps: how many of the K minibatches are to be worked through.
         first_step: number of the first of them, for the random streams.
         num_data: N of Equation 8, float32.
@@ -30,6 +31,7 @@ class Block(NamedTuple):
     data: tf.Tensor | None
     values: np.ndarray
     sizes: np.ndarray
+    batch_size: int
     num_steps: tf.Tensor
     first_step: tf.Tensor
     num_data: tf.Tensor
@@ -47,6 +49,7 @@ class RowBatches:
         batch_size: M.
         num_data: N of Equation 8; `len(x)` by default.
         shuffle_seed: `None` keeps the rows' order.
+        num_devices: M's places are padded to a multiple of it.
         on_device: hold the data on the device and send row numbers, else send pixels. The
             compiled loop depends on N when the data are on the device.
     """
@@ -57,12 +60,15 @@ class RowBatches:
         batch_size: int,
         num_data: int | None,
         shuffle_seed: int | None,
+        *,
+        num_devices: int,
         on_device: bool,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
         self._x = x
         self._batch_size = min(batch_size, len(x)) if on_device else batch_size
+        self._places = _round_up(self._batch_size, num_devices)
         self._num_data = num_data or len(x)
         self._shuffle_seed = shuffle_seed
         self._data = tf.constant(x.x) if on_device else None
@@ -74,7 +80,7 @@ class RowBatches:
         """Returns the minibatches of steps `first_step` and on; `iterator` is not used."""
         del iterator
         num_steps = min(num_steps, self.max_block)
-        rows = np.zeros([self.max_block, self._batch_size], np.int32)
+        rows = np.zeros([self.max_block, self._places], np.int32)
         sizes = np.zeros([self.max_block], np.int32)
         for i in range(num_steps):
             batch = self._rows(first_step + i)
@@ -84,7 +90,16 @@ class RowBatches:
             values[:num_steps] = self._x.x[rows[:num_steps]]
         else:
             values = rows
-        return _block(self._x, self._data, values, sizes, num_steps, first_step, self._num_data)
+        return _block(
+            self._x,
+            self._data,
+            values,
+            sizes,
+            self._batch_size,
+            num_steps,
+            first_step,
+            self._num_data,
+        )
 
     def _rows(self, step: int) -> np.ndarray:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -100,11 +115,16 @@ class StreamBatches:
     Args:
         num_data: N of Equation 8, which a stream does not tell; 0 where it is not needed.
         check: called with each block's `Observations`, to refuse what the model cannot take.
+        num_devices: M's places are padded to a multiple of it.
     """
 
-    def __init__(self, num_data: int | None, check: Callable[[Observations], None]) -> None:
+    def __init__(
+        self, num_data: int | None, check: Callable[[Observations], None], num_devices: int
+    ) -> None:
         self._num_data = num_data or 0
         self._check = check
+        self._num_devices = num_devices
+        self._batch_size = 0
         self._batch_shape: tuple[int, ...] | None = None
 
     def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
@@ -125,20 +145,31 @@ class StreamBatches:
                 break
         x = Observations(np.concatenate(batches))
         self._check(x)
-        if self._batch_shape is None or len(batches[0]) > self._batch_shape[0]:
-            self._batch_shape = batches[0].shape
+        largest = max(map(len, batches))
+        if self._batch_shape is None or largest > self._batch_size:
+            self._batch_size = largest
+            places = _round_up(self._batch_size, self._num_devices)
+            self._batch_shape = (places, *batches[0].shape[1:])
         max_block = _pixel_block(batches[0].nbytes)
         values = np.zeros([max_block, *self._batch_shape], x.x.dtype)
         sizes = np.zeros([max_block], np.int32)
         for i, batch in enumerate(batches):
             values[i, : len(batch)], sizes[i] = batch, len(batch)
-        return _block(x, None, values, sizes, len(batches), first_step, self._num_data)
+        return _block(
+            x, None, values, sizes, self._batch_size, len(batches), first_step, self._num_data
+        )
 
     def _next(self, iterator: Any) -> np.ndarray:
         element = next(iterator)
         while isinstance(element, tuple | list):
             element = element[0]
+        if isinstance(element, tf.distribute.DistributedValues):  # split among the devices
+            return np.concatenate([np.asarray(part) for part in element.values])
         return np.asarray(element)
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _pixel_block(batch_bytes: int) -> int:
@@ -150,6 +181,7 @@ def _block(
     data: tf.Tensor | None,
     values: np.ndarray,
     sizes: np.ndarray,
+    batch_size: int,
     num_steps: int,
     first_step: int,
     num_data: int,
@@ -158,6 +190,7 @@ def _block(
         data,
         values,
         sizes,
+        batch_size,
         tf.constant(num_steps, tf.int32),
         tf.constant(first_step, tf.int32),
         tf.constant(num_data, tf.float32),

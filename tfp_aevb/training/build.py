@@ -1,20 +1,25 @@
 """From a run's settings to its model, optimizer and observations."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tf_keras
 
 from tfp_aevb import layers
-from tfp_aevb.data.dataset import Dataset, Split
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig, parse_variance
-from tfp_aevb.training.observations import Observations
 
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
 
-def build_model(config: TrainConfig, event_shape: Sequence[int]) -> AEVB:
-    """Returns the compiled model of a run; parameters depend on `config.seed` alone."""
+def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int) -> AEVB:
+    """Returns the compiled model of a run; its first parameters depend on `config.seed` alone.
+
+    Args:
+        config: the settings.
+        event_shape: of one datapoint.
+        num_data: N, the size of the training set.
+    """
     tf_keras.utils.set_random_seed(config.seed)
     network = {
         "hidden_units": config.hidden_units,
@@ -29,6 +34,7 @@ def build_model(config: TrainConfig, event_shape: Sequence[int]) -> AEVB:
         objective=config.objective,
         num_samples=config.num_samples,
         parameter_prior="normal" if config.estimation == "map" else None,
+        num_data=num_data,
         seed=config.seed,
     )
     model.compile(build_optimizer(config), jit_compile=config.xla)
@@ -46,13 +52,6 @@ def build_optimizer(config: TrainConfig) -> tf_keras.optimizers.Optimizer:
         "sgd": tf_keras.optimizers.SGD,
     }
     return optimizers[config.optimizer](rate)
-
-
-def observations(split: Split, dataset: Dataset) -> Observations:
-    """Returns a split as the training loop reads it."""
-    return Observations(
-        split.x, scale=dataset.scale, dynamic_binarization=dataset.binarize == "dynamic"
-    )
 
 
 def _prior(config: TrainConfig) -> tf_keras.layers.Layer:
@@ -78,6 +77,6 @@ def _likelihood(
         )
     if config.likelihood == "continuous_bernoulli":
         return layers.ContinuousBernoulliLikelihood(event_shape, **network)
-    mean = "sigmoid" if config.likelihood == "gaussian_sigmoid" else "linear"
-    variance = parse_variance(config.decoder_variance)
+    mean: Any = "sigmoid" if config.likelihood == "gaussian_sigmoid" else "linear"
+    variance: Any = parse_variance(config.decoder_variance)
     return layers.GaussianLikelihood(event_shape, mean=mean, variance=variance, **network)

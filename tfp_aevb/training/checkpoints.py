@@ -35,7 +35,7 @@ class Checkpoints:
         content = buffer.getvalue()
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.npz"
-        write_atomically(path, lambda file: file.write(content) and None)
+        write_atomically(path, lambda file: file.write(content))
         write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
         for old in self._paths()[KEEP:]:
             old.with_suffix(".sha256").unlink(missing_ok=True)

@@ -74,9 +74,7 @@ class TrainConfig:
         ("sgvb_a", "sgvb_b", "score_function"),
     )
     num_samples: int = _setting(1, "L, samples of z for each datapoint", lower=1)
-    estimation: str = _setting(
-        "map", "map (N(0, I) prior on all parameters) or ml", ("map", "ml")
-    )
+    estimation: str = _setting("map", "map (N(0, I) prior on all parameters) or ml", ("map", "ml"))
     optimizer: str = _setting(
         "adagrad",
         "adagrad starts its accumulator at 0, as the paper's step sizes need",

@@ -9,14 +9,9 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
-from tfp_aevb.training.batches import MAX_BLOCK, Block, RowBatches, StreamBatches
-from tfp_aevb.training.observations import (
-    Observations,
-    as_observations,
-    is_array,
-    read_values,
-)
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.training.batches import MAX_BLOCK, RowBatches, StreamBatches
+from tfp_aevb.training.loops import Minibatch, block_function
+from tfp_aevb.training.observations import Observations, as_observations, is_array
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
@@ -67,6 +62,8 @@ class FusedModel(tf_keras.Model):
         self.parameter_prior = parameter_prior
         self.num_data = num_data
         self.seed = seed
+        # Restores after a non-finite bound: each gives the rest of the run other noise.
+        self.retries = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
         # Sums of nats over datapoints in float64: exact averages over any number of batches.
         self.averages = [tf_keras.metrics.Mean(name, dtype="float64") for name in METRICS]
 
@@ -145,8 +142,11 @@ class FusedModel(tf_keras.Model):
                 `(x, anything)`.
             y: ignored; `fit(x, x)` is `fit(x)`.
             batch_size: M, for arrays (default 100).
-            validation_split, validation_data, validation_batch_size, shuffle, steps_per_epoch:
-                as in Keras; the epochs' order depends on (seed, step) alone.
+            validation_split: fraction of `x`, from its end, to validate on.
+            validation_data: to validate on after each epoch; like `x`, or a tuple that starts so.
+            validation_batch_size: for arrays.
+            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch).
+            steps_per_epoch: updates in an epoch; by default as many as the data give.
             **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
 
         Raises:
@@ -163,17 +163,24 @@ class FusedModel(tf_keras.Model):
                 x, validation_data = x[:split], x[split:]
             self.check_observations(x)
             shuffle_seed = self.seed if shuffle else None
-            batches = RowBatches(x, batch_size or 100, self.num_data, shuffle_seed, on_device=True)
+            batches = RowBatches(
+                x,
+                batch_size or 100,
+                self.num_data,
+                shuffle_seed,
+                num_devices=self._num_devices,
+                on_device=True,
+            )
             steps_per_epoch = steps_per_epoch or batches.steps_per_epoch
-            self._train_batches, x = batches, tf.data.Dataset.counter()
+            self._train_batches, x = batches, self._step_dataset(None)
         else:
-            self._train_batches = StreamBatches(self.num_data, self.check_observations)
+            self._train_batches = self._stream_batches()
         outer_eval_batches = self._eval_batches
         if is_array(validation_data):
             self._eval_batches = self._eval_rows(validation_data, validation_batch_size)
-            validation_data = tf.data.Dataset.range(self._eval_batches.steps_per_epoch)
+            validation_data = self._step_dataset(self._eval_batches.steps_per_epoch)
         elif validation_data is not None:
-            self._eval_batches = StreamBatches(self.num_data, self.check_observations)
+            self._eval_batches = self._stream_batches()
         try:
             return super().fit(
                 x, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **kwargs
@@ -195,9 +202,9 @@ class FusedModel(tf_keras.Model):
         outer_eval_batches = self._eval_batches
         if is_array(x):
             self._eval_batches = self._eval_rows(x, batch_size)
-            x = tf.data.Dataset.range(self._eval_batches.steps_per_epoch)
+            x = self._step_dataset(self._eval_batches.steps_per_epoch)
         else:
-            self._eval_batches = StreamBatches(self.num_data, self.check_observations)
+            self._eval_batches = self._stream_batches()
         try:
             return super().evaluate(x, **kwargs)
         finally:
@@ -210,27 +217,51 @@ class FusedModel(tf_keras.Model):
     def _eval_rows(self, x: Any, batch_size: int | None) -> RowBatches:
         x = as_observations(x)
         self.check_observations(x)
-        return RowBatches(x, batch_size or EVAL_BATCH, self.num_data, None, on_device=False)
+        return RowBatches(
+            x,
+            batch_size or EVAL_BATCH,
+            self.num_data,
+            None,
+            num_devices=self._num_devices,
+            on_device=False,
+        )
+
+    def _stream_batches(self) -> StreamBatches:
+        if self.parameter_prior and not self.num_data:
+            raise ValueError(
+                "a stream does not tell N, which `parameter_prior` needs; give the model `num_data`"
+            )
+        return StreamBatches(self.num_data, self.check_observations, self._num_devices)
+
+    def _step_dataset(self, steps: int | None) -> tf.data.Dataset:
+        """Returns what Keras counts steps by where the batches come from an array."""
+        # One element a device, for Keras splits every batch among the devices.
+        numbers = tf.data.Dataset.counter()
+        numbers = numbers if steps is None else numbers.take(steps * self._num_devices)
+        return numbers.batch(self._num_devices)
+
+    @property
+    def _num_devices(self) -> int:
+        return self.distribute_strategy.num_replicas_in_sync
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of updates."""
-        if self.train_function is None or force:
-            self.train_function = self._make_function(train=True)
+        if getattr(self, "train_function", None) is None or force:
+            self.train_function: Callable = self._make_function(train=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of evaluation batches."""
-        if self.test_function is None or force:
-            self.test_function = self._make_function(train=False)
+        if getattr(self, "test_function", None) is None or force:
+            self.test_function: Callable = self._make_function(train=False)
         return self.test_function
 
     def _make_function(self, train: bool) -> Callable:
-        run_block = self._train_block if train else self._test_block
-        if not self.run_eagerly:
-            run_block = tf.function(run_block, jit_compile=self._jit_compile)
+        run_block = block_function(self, "train" if train else "evaluate")
 
         def keras_function(iterator: Any) -> dict[str, tf.Tensor]:
             source = self._train_batches if train else self._eval_batches
+            assert source is not None  # `fit` and `evaluate` set it
             counter = self.optimizer.iterations if train else self._test_counter
             todo = int(self._steps_per_execution.numpy())
             started, done = time.perf_counter(), 0
@@ -255,72 +286,31 @@ class FusedModel(tf_keras.Model):
 
         return keras_function
 
-    def training_loss(
-        self, x: tf.Tensor, weights: tf.Tensor, num_data: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, Bound]:
+    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the scalar that training differentiates, and the bound it reports.
 
         Minus Equation 8's bound of the full data, plus minus the log of the parameters' prior if
-        there is one, divided by N: nats per datapoint.
-
-        Args:
-            x: [B, ...event] minibatch.
-            weights: [B], 1 for a datapoint and 0 for padding.
-            num_data: N, scalar.
-            seed: [2] int32.
+        there is one, divided by N: nats per datapoint. On one of several devices it is that
+        device's share of the sum.
         """
-        bound = self.bound(x, seed)
-        loss = -minibatch_bound(bound.elbo, 1.0, weights)
+        bound = self.bound(batch.x, batch.seed)
+        loss = -minibatch_bound(bound.elbo, 1.0, batch.weights, batch.size)
         if self.parameter_prior:
-            loss += negative_log_parameter_prior(self.trainable_variables) / num_data
+            penalty = negative_log_parameter_prior(self.trainable_variables)
+            loss += penalty / (batch.num_data * batch.num_devices)
         return loss, bound
 
-    def _train_block(self, block: Block) -> tf.Tensor:
-        def update(x: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, Bound]:
-            variables = self.trainable_variables
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(variables)
-                loss, bound = self.training_loss(x, weights, block.num_data, seed)
-            gradients = tape.gradient(loss, variables)
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return loss, bound
+    def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
+        """Returns `training_loss` and its gradients with respect to the trainable variables."""
+        variables = self.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss, bound = self.training_loss(batch)
+        return loss, bound, tape.gradient(loss, variables)
 
-        return self._run_block(block, "train", update)
-
-    def _test_block(self, block: Block) -> tf.Tensor:
-        def evaluate(x: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, Bound]:
-            return self.training_loss(x, weights, block.num_data, seed)
-
-        return self._run_block(block, "evaluate", evaluate)
-
-    def _run_block(self, block: Block, purpose: str, step_fn: Callable) -> tf.Tensor:
-        """Runs `step_fn` over the block's minibatches; returns how many gave a finite bound."""
-        batch_size = block.values.shape[1]
-        counts = tf.cast(block.sizes, tf.float64)
-
-        def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            seeds = step_seeds(self.seed, purpose, block.first_step + i)
-            values = block.values[i] if block.data is None else tf.gather(block.data, block.values[i])
-            x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
-            real = tf.range(batch_size) < block.sizes[i]
-            loss, bound = step_fn(x, tf.cast(real, tf.float32), seeds.noise)
-            sums = [tf.cast(loss, tf.float64) * counts[i]]
-            sums += [tf.reduce_sum(tf.cast(tf.where(real, part, 0.0), tf.float64)) for part in bound]
-            finite = tf.math.is_finite(sums[0])
-            return i + tf.cast(finite, tf.int32), finite, *map(tf.add, totals, sums)
-
-        # Continuing from the metrics' own totals makes the sums independent of the blocks' sizes.
-        totals = [metric.total for metric in self.averages]
-        done, _, *totals = tf.while_loop(
-            lambda i, finite, *_: finite & (i < block.num_steps),
-            step,
-            [tf.constant(0), tf.constant(True), *map(tf.identity, totals)],
-        )
-        count = tf.reduce_sum(tf.where(tf.range(len(block.sizes)) < done, counts, 0.0))
-        for metric, total in zip(self.averages, totals, strict=True):
-            metric.total.assign(total)
-            metric.count.assign_add(count)
-        return done
+    def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
+        """Updates the trainable variables; under a strategy, by the sum over devices."""
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
 
     def _adapt_block(self, num_steps: int, seconds: float) -> None:
         wanted = int(SECONDS_PER_BLOCK * num_steps / seconds)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.layers.noise import uniform_like
+
 
 class Observations:
     """Datapoints and how to read them: `x / scale`, then binarised afresh at each use if asked.
@@ -88,7 +90,7 @@ def read_values(
     if scale != 1.0:
         x = x * (1.0 / scale)
     if dynamic_binarization:
-        x = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
+        x = tf.cast(uniform_like(x, seed) < x, tf.float32)
     return x
 
 

@@ -24,15 +24,14 @@ class StepSeeds(NamedTuple):
     noise: tf.Tensor
 
 
-def step_seeds(seed: int, purpose: str, step: tf.Tensor) -> StepSeeds:
-    """Returns the seeds of one step of training or of one batch of evaluation."""
+def step_seeds(seed: int, purpose: str, step: tf.Tensor, retries: tf.Tensor | int = 0) -> StepSeeds:
+    """Returns the seeds of one step of training or of one batch of evaluation.
+
+    Another number of `retries` gives other draws, for a run restored after a non-finite bound.
+    """
     step = tf.cast(step, tf.int32)
-    return StepSeeds(
-        *(
-            tf.stack([tf.constant(stream_key(seed, f"{purpose}/{use}"), tf.int32), step])
-            for use in StepSeeds._fields
-        )
-    )
+    keys = [stream_key(seed, f"{purpose}/{use}") for use in StepSeeds._fields]
+    return StepSeeds(*(tf.stack([tf.constant(key, tf.int32) + retries, step]) for key in keys))
 
 
 def as_seed(seed: int | tf.Tensor | None) -> tf.Tensor:

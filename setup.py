@@ -1,0 +1,51 @@
+"""Installs tfp_aevb."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tfp_aevb" / "__init__.py").read_text())[1]
+
+setup(
+    name="tfp_aevb",
+    version=VERSION,
+    description="Amortised variational inference with TensorFlow Probability",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfp_aevb", "tfp_aevb.*"]),
+    package_data={
+        "tfp_aevb": ["py.typed"],
+        "tfp_aevb.data.frey_face": ["README.md", "CITATIONS.bib", "TAGS.txt", "checksums.tsv"],
+    },
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "matplotlib>=3.9,<4",
+        "mlxtend>=0.24,<0.26",
+        "numpy>=2.0,<3",
+        "requests>=2.31,<3",
+        "scipy>=1.13,<2",
+        # TensorFlow and its Keras 2 come in pairs of the same version.
+        "tensorflow>=2.21,<2.22",
+        "tf-keras>=2.21,<2.22",
+        "tensorflow-probability>=0.25,<0.26",
+        "tensorflow-datasets>=4.9.7,<5",
+        "tensorboard>=2.20,<3",
+        # Needed and not declared by TensorFlow Probability and TensorFlow Datasets.
+        "setuptools>=65",
+        "importlib_resources>=6,<8",
+    ],
+    extras_require={
+        "test": ["pytest>=8,<10"],
+        "dev": ["pytest>=8,<10", "mypy>=1.13,<3", "ruff>=0.9,<1"],
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,1 @@
+"""The command line: one module for each verb. Does not import TensorFlow before a verb runs."""

@@ -1,0 +1,32 @@
+"""Writes the model of a run as a SavedModel that serves with TensorFlow alone."""
+
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `export`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_string(
+        "output", None, "folder to write; default: saved_model in --workdir", flag_values=values
+    )
+
+
+def run(options: SimpleNamespace) -> int:
+    """Exports; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.export import export_saved_model
+    from tfp_aevb.training.results import load_run
+
+    _, run_dir, model = load_run(workdir)
+    output = options.output or run_dir.saved_model
+    export_saved_model(model, output)
+    print(output)
+    return 0

@@ -1,0 +1,45 @@
+"""Draws the pictures of a run again, for instance as PDF or in a higher resolution."""
+
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `figures`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_enum(
+        "format", "png", ("png", "pdf", "svg"), "file format of the pictures", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
+    )
+    flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of the samples", lower_bound=0, flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Draws the figures; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.training.pictures import draw_figures
+    from tfp_aevb.training.results import load_run, load_run_data
+
+    config, run_dir, model = load_run(workdir)
+    dataset = load_run_data(config, run_dir, options.data_dir)
+    paths = draw_figures(
+        model,
+        dataset,
+        run_dir,
+        seed=options.seed,
+        file_format=options.format,
+        dpi=options.dpi,
+    )
+    for path in paths:
+        print(path)
+    return 0

@@ -1,0 +1,145 @@
+"""absl flags of the verbs: parsing, help and one-line errors. Does not import TensorFlow."""
+
+import dataclasses
+import difflib
+import re
+import textwrap
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from absl import flags
+
+from tfp_aevb.training.config import TrainConfig
+
+
+class UsageError(Exception):
+    """A mistake on the command line; its text is one line."""
+
+
+def new_flags() -> flags.FlagValues:
+    """Returns an empty set of flags, apart from absl's global one."""
+    return flags.FlagValues()
+
+
+def define_workdir(values: flags.FlagValues) -> None:
+    """Defines `--workdir`, the folder of a run."""
+    flags.DEFINE_string("workdir", None, "folder of the run (required)", flag_values=values)
+
+
+def define_train_config(values: flags.FlagValues) -> None:
+    """Defines a flag for each field of `TrainConfig`, with its default."""
+    for field in dataclasses.fields(TrainConfig):
+        name = field.name
+        default: Any = field.default
+        help_text = field.metadata["help"]
+        if isinstance(default, bool):
+            flags.DEFINE_boolean(name, default, help_text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, help_text, flag_values=values)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, help_text, flag_values=values)
+        elif isinstance(default, tuple):
+            flags.DEFINE_list(name, [str(v) for v in default], help_text, flag_values=values)
+        elif field.metadata["choices"]:
+            choices = field.metadata["choices"]
+            flags.DEFINE_enum(name, default, choices, help_text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, help_text, flag_values=values)
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
+    """Parses the arguments of a verb; returns the flags' values by name.
+
+    Raises:
+        UsageError: if an argument is unknown, lacks its value or has a wrong one.
+    """
+    try:
+        rest = values(["tfp_aevb", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname.partition("=")[0]
+        names = [known for known in values if len(known) > 1]
+        near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+        hint = f"did you mean --{near[0]}?" if near else "see --help"
+        raise UsageError(f"unknown flag --{name}; {hint}") from None
+    except flags.CantOpenFlagFileError as error:
+        raise UsageError(f"--flagfile: {str(error).partition('flagfile: ')[2]}") from None
+    except flags.Error as error:
+        text = " ".join(str(error).split()).replace("flag --", "--")
+        text = re.sub(r"invalid literal for int\(\).*", "expected a whole number", text)
+        text = re.sub(r"could not convert string to float.*", "expected a number", text)
+        raise UsageError(text) from None
+    except UnicodeDecodeError:
+        raise UsageError("--flagfile must name a text file of flags, one a line") from None
+    if rest:
+        raise UsageError(f"unexpected argument {rest[0]!r}; flags start with -- (see --help)")
+    return SimpleNamespace(**values.flag_values_dict())
+
+
+def train_config(options: SimpleNamespace) -> TrainConfig:
+    """Returns the settings that the flags give.
+
+    Raises:
+        UsageError: if a setting is not valid.
+    """
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(TrainConfig):
+        value = getattr(options, field.name)
+        settings[field.name] = _widths(value) if field.name == "hidden_units" else value
+    try:
+        return TrainConfig(**settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def require(options: SimpleNamespace, name: str) -> Any:
+    """Returns the value of a flag that has to be given.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    value = getattr(options, name)
+    if not value:
+        raise UsageError(f"--{name} is required; see --help")
+    return value
+
+
+def help_text(verb: str, summary: str, values: flags.FlagValues) -> str:
+    """Returns the help of a verb: its flags with their meaning and defaults."""
+    lines = [f"python -m tfp_aevb {verb} --flag=value ...", "", *textwrap.wrap(summary, 96), ""]
+    names = sorted({flag.name for flag in values._flags().values()}, key=_order(values))
+    for name in names:
+        flag = values[name]
+        switch = f"--[no]{name}" if flag.boolean else f"--{name}"
+        meaning = flag.help
+        if isinstance(flag, flags.EnumFlag):
+            switch += "={" + ",".join(flag.parser.enum_values) + "}"
+            meaning = meaning.partition(">: ")[2]
+        lines.append(f"  {switch}")
+        if flag.default is not None:
+            meaning += f" (default: {_shown(flag)})"
+        lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    lines += ["", "  --flagfile=FILE", "      read flags from FILE, one a line; give it first:"]
+    lines.append("      a later flag takes the place of an earlier one")
+    return "\n".join(lines)
+
+
+def _order(values: flags.FlagValues) -> Any:
+    """The order of definition, which groups what belongs together."""
+    names = [flag.name for flags_ in values.flags_by_module_dict().values() for flag in flags_]
+    return names.index
+
+
+def _shown(flag: flags.Flag) -> str:
+    if isinstance(flag.default, list):
+        return ",".join(flag.default)
+    return str(flag.default).lower() if flag.boolean else str(flag.default)
+
+
+def _widths(values: Sequence[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError:
+        raise UsageError(
+            f"--hidden_units must be whole numbers, e.g. 500 or 200,200; got {','.join(values)!r}"
+        ) from None

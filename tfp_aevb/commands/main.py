@@ -1,0 +1,61 @@
+"""Finds the verb, runs it, and turns what goes wrong into one line and an exit code."""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+
+from tfp_aevb.commands import flags as flags_lib
+
+VERBS = {
+    "train": "fit a model, or resume a run",
+    "evaluate": "score a run's model on a data set",
+    "figures": "draw a run's pictures again",
+    "sample": "draw from a run's model",
+    "export": "write a run's model as a SavedModel",
+}
+
+# What a user's input or machine can cause; anything else is a bug and keeps its traceback.
+USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError, MemoryError)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `VERB --flags` and returns the exit code: 0, 1 for a failure, 2 for wrong usage."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if argv else 2
+    verb, *arguments = argv
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(VERBS)}"
+        return _fail(f"unknown verb {verb!r}; {hint}", 2)
+    command: ModuleType = importlib.import_module(f"tfp_aevb.commands.{verb}")
+    values = flags_lib.new_flags()
+    command.define_flags(values)
+    if {"-h", "--help", "-help", "--helpfull", "--helpshort"} & set(arguments):
+        print(flags_lib.help_text(verb, command.__doc__ or "", values))
+        return 0
+    try:
+        return command.run(flags_lib.parse(values, arguments))
+    except flags_lib.UsageError as error:
+        return _fail(f"{error}", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except USER_ERRORS as error:
+        if os.environ.get("TFP_AEVB_TRACEBACK"):
+            traceback.print_exc()
+        return _fail(str(error) or type(error).__name__, 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"tfp_aevb: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _overview() -> str:
+    lines = ["python -m tfp_aevb VERB --flag=value ...", ""]
+    lines += [f"  {verb:<10}{summary}" for verb, summary in VERBS.items()]
+    return "\n".join([*lines, "", "python -m tfp_aevb VERB --help lists the flags of a verb."])

@@ -1,0 +1,55 @@
+"""Draws from the model of a run: z from p(z), then x from p(x|z); a .npz or a picture."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `sample`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_integer("num", 100, "how many", lower_bound=1, flag_values=values)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "file to write (required): .npz with arrays z [n, J], x [n, D] (drawn) and mean [n, D] (of "
+        "p(x|z)), or .png with a grid of the means",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("seed", 0, "of the draws", lower_bound=0, flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Draws the samples; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+    output = Path(flags_lib.require(options, "output"))
+    if output.suffix not in (".npz", ".png"):
+        raise flags_lib.UsageError(f"--output must end in .npz or .png, got {output}")
+    if not output.parent.is_dir():
+        raise flags_lib.UsageError(f"--output {output}: there is no folder {output.parent}")
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    import numpy as np
+
+    from tfp_aevb.figures import samples_figure, save_figure
+    from tfp_aevb.training.files import write_atomically
+    from tfp_aevb.training.results import load_run
+
+    _, run_dir, model = load_run(workdir)
+    draws = model.sample_with_latents(options.num, seed=options.seed)
+    arrays = {name: value.numpy() for name, value in draws._asdict().items()}
+    if output.suffix == ".npz":
+        write_atomically(output, lambda file: np.savez(file, **arrays))
+    else:
+        image_shape = run_dir.read()[1]["image_shape"]
+        if not image_shape:
+            raise ValueError(f"--workdir {workdir} was not trained on images; write a .npz")
+        means = np.clip(arrays["mean"].reshape(-1, *image_shape), 0.0, 1.0)
+        save_figure(samples_figure(means), output)
+    print(output)
+    return 0

@@ -1,0 +1,43 @@
+"""Fits a latent-variable model and its recognition network by auto-encoding variational Bayes.
+
+Ends with the test bound, pictures and a SavedModel in --workdir. The same command again resumes.
+"""
+
+import sys
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `train`."""
+    flags_lib.define_workdir(values)
+    flags_lib.define_train_config(values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Trains; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+    config = flags_lib.train_config(options)
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.training.callbacks import Interrupted
+    from tfp_aevb.training.results import bounds_table
+    from tfp_aevb.training.run import train_and_evaluate
+
+    try:
+        summary = train_and_evaluate(config, workdir)
+    except Interrupted as stop:
+        print(f"tfp_aevb: {stop}", file=sys.stderr)
+        return stop.exit_code
+    print(bounds_table(summary["bounds_nats_per_datapoint"]))
+    print(
+        f"{summary['samples_seen']:,} training samples, "
+        f"{summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"
+    )
+    print(f"pictures, SavedModel and summary.json: {workdir}")
+    return 0

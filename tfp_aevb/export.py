@@ -1,0 +1,161 @@
+"""SavedModels of AEVB models, which serve with TensorFlow alone."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfp_aevb.evaluation.importance import importance_log_prob
+from tfp_aevb.model import AEVB
+from tfp_aevb.objectives import OBJECTIVES
+from tfp_aevb.training.files import write_json
+
+# SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
+MARKER = Path("assets.extra", "tfp_aevb.json")
+DEFAULT_SIGNATURE = "encode"
+
+
+def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
+    """Writes a SavedModel that loads in a process with `tensorflow` and nothing else.
+
+    It is written beside `directory` and moved into place when complete. Each signature is also a
+    method of the loaded object. Any number B of datapoints may be given; all randomness comes from
+    `seed`, [2] int32, and gives the draws of the live model without XLA on the same kind of device.
+
+    | signature     | inputs                          | outputs                                      |
+    |---------------|---------------------------------|----------------------------------------------|
+    | `encode`      | x [B, ...event]                 | `loc`, `stddev` [B, J] of q(z given x)       |
+    | `decode`      | z [B, J]                        | `mean` [B, ...event] of p(x given z)         |
+    | `reconstruct` | x                               | `mean`, decoded from q's mean                |
+    | `sample`      | num_samples, seed               | `z` [n, J], `x` [n, ...event] and x's `mean` |
+    | `elbo`        | x, num_samples, seed            | `elbo`, `reconstruction`, `kl` [B], nats     |
+    | `log_prob`    | x, num_samples, seed            | `log_prob` [B], nats, by importance sampling |
+    |               |                                 | and its `effective_sample_size` [B]          |
+
+    `serving_default` is `encode`. All tensors are float32 but `num_samples`, an int32 scalar, and
+    `seed`. `elbo` takes the model's objective, and no prior on parameters enters it.
+
+    Args:
+        model: the model; its parts may be layers, or callables with variables of any kind.
+        directory: where to write. A SavedModel of this function is replaced, an empty folder too.
+
+    Raises:
+        ValueError: if `directory` holds anything else, or if the model uses a resource that is
+            not a variable, which cannot be saved.
+    """
+    path = Path(directory).resolve()
+    _check_replaceable(path)
+    endpoints = _endpoints(model)
+    functions = {name: endpoint.get_concrete_function() for name, endpoint in endpoints.items()}
+    module = tf.Module(name="aevb")
+    # The model itself is not attached: Keras would save its own functions and metadata with it.
+    module.model_variables = _captured_variables(functions)
+    for name, endpoint in endpoints.items():
+        setattr(module, name, endpoint)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        signatures = {"serving_default": functions[DEFAULT_SIGNATURE], **functions}
+        tf.saved_model.save(module, temporary, signatures=signatures)
+        (temporary / MARKER).parent.mkdir()
+        write_json(
+            temporary / MARKER,
+            {"event_shape": list(model.event_shape), "latent_dim": model.latent_dim},
+        )
+        _move_into_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _endpoints(model: AEVB) -> dict[str, Callable]:
+    """Returns the functions to serve: name -> `tf.function` with an input signature."""
+    x_spec = tf.TensorSpec([None, *model.event_shape], tf.float32, name="x")
+    z_spec = tf.TensorSpec([None, model.latent_dim], tf.float32, name="z")
+    draw_specs = [
+        tf.TensorSpec([], tf.int32, name="num_samples"),
+        tf.TensorSpec([2], tf.int32, name="seed"),
+    ]
+
+    def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        posterior = model.encode(x)
+        return {"loc": posterior.mean(), "stddev": posterior.stddev()}
+
+    def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mean": model.decode(z).mean()}
+
+    def reconstruct(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mean": model.reconstruct(x)}
+
+    def sample(num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model.sample_with_latents(num_samples, seed)._asdict()
+
+    def elbo(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        _assert_positive(num_samples)
+        objective = OBJECTIVES[model.objective]
+        return objective(
+            model.encode(x),
+            model.prior_distribution(),
+            lambda z: model.log_likelihood(x, z),
+            num_samples,
+            seed,
+        )._asdict()
+
+    def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        _assert_positive(num_samples)
+        estimate = importance_log_prob(model, x, num_samples, seed)
+        return {
+            "log_prob": estimate.log_prob,
+            "effective_sample_size": estimate.effective_sample_size,
+        }
+
+    specs: dict[Callable, Sequence[tf.TensorSpec]] = {
+        encode: [x_spec],
+        decode: [z_spec],
+        reconstruct: [x_spec],
+        sample: draw_specs,
+        elbo: [x_spec, *draw_specs],
+        log_prob: [x_spec, *draw_specs],
+    }
+    return {
+        function.__name__: tf.function(function, input_signature=signature)
+        for function, signature in specs.items()
+    }
+
+
+def _assert_positive(num_samples: tf.Tensor) -> None:
+    tf.debugging.assert_positive(num_samples, message="`num_samples` must be at least 1")
+
+
+def _captured_variables(functions: dict[str, Callable]) -> list[tf.Variable]:
+    """Returns the variables that the functions read, those which nothing tracks among them."""
+    variables = {v.ref(): v for function in functions.values() for v in function.graph.variables}
+    handles = {id(variable.handle) for variable in variables.values()}
+    for name, function in functions.items():
+        for tensor in function.captured_inputs:
+            if tensor.dtype == tf.resource and id(tensor) not in handles:
+                raise ValueError(
+                    f"`{name}` of the model uses a TensorFlow resource that is not a variable, "
+                    "such as a lookup table or an iterator, which cannot be exported; use "
+                    "variables and constants only"
+                )
+    return sorted(variables.values(), key=lambda variable: variable.name)
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.exists() or (path / MARKER).is_file():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise ValueError(
+            f"{path} exists and is not a SavedModel written by tfp_aevb; choose another folder or "
+            "delete it"
+        )
+
+
+def _move_into_place(temporary: Path, path: Path) -> None:
+    retired = temporary.with_suffix(".old")
+    if path.exists():
+        path.rename(retired)
+    temporary.rename(path)
+    shutil.rmtree(retired, ignore_errors=True)

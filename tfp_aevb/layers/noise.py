@@ -1,0 +1,99 @@
+"""Noise by row of the global minibatch: the same on one device and on many.
+
+Each device of a `tf.distribute` strategy works on some rows of the minibatch. Inside `batch_rows`
+it draws the noise of the whole minibatch, cheap beside the networks, and keeps its own rows.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
+
+
+class _Rows(NamedTuple):
+    device: tf.Tensor
+    start: tf.Tensor
+    total: int
+
+
+_local = threading.local()  # a MirroredStrategy runs its devices in threads
+
+
+@contextlib.contextmanager
+def batch_rows(device: tf.Tensor, start: tf.Tensor, total: int) -> Iterator[None]:
+    """Draws made inside are those of rows `start` and on of a minibatch of `total` rows."""
+    _local.rows = _Rows(device, start, total)
+    try:
+        yield
+    finally:
+        _local.rows = None
+
+
+def _current_rows() -> _Rows | None:
+    return getattr(_local, "rows", None)
+
+
+def _kept(rows: _Rows, count: tf.Tensor) -> tf.Tensor:
+    """The rows of this device; what is behind the last is padding, whose noise is not used."""
+    return tf.minimum(rows.start + tf.range(count), rows.total - 1)
+
+
+def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns uniform draws in the shape of `x` [B, ...], one stream for the global minibatch."""
+    rows = _current_rows()
+    if rows is None:
+        return tf.random.stateless_uniform(tf.shape(x), seed)
+    shape = tf.concat([[rows.total], tf.shape(x)[1:]], axis=0)
+    everything = tf.random.stateless_uniform(shape, seed)
+    return tf.gather(everything, _kept(rows, tf.shape(x)[0]))
+
+
+def device_seed(distribution: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the seed for drawing from `distribution` on this device.
+
+    A `RowNoise` keeps its rows of one common stream. Any other distribution takes a stream of its
+    own on each device: correct, but not equal for other numbers of devices.
+    """
+    rows = _current_rows()
+    inner = getattr(distribution, "tensor_distribution", distribution)
+    if rows is None or isinstance(inner, RowNoise):
+        return seed
+    return tf.random.experimental.stateless_fold_in(seed, rows.device)
+
+
+class RowNoise:
+    """Mix-in for a transformed standard normal whose batch is the rows of a minibatch."""
+
+    bijector: Any
+
+    def _call_sample_n(self, sample_shape: Any, seed: Any, **kwargs: Any) -> tf.Tensor:
+        del kwargs
+        seed = tfp.random.sanitize_seed(seed)
+        sample_shape = tf.reshape(tf.cast(sample_shape, tf.int32), [-1])
+        batch_shape = self.batch_shape_tensor()  # type: ignore[attr-defined]
+        event_shape = self.event_shape_tensor()  # type: ignore[attr-defined]
+        rows = _current_rows()
+        if rows is None:
+            shape = tf.concat([sample_shape, batch_shape, event_shape], axis=0)
+            noise = tf.random.stateless_normal(shape, seed)
+        else:
+            shape = tf.concat([sample_shape, [rows.total], event_shape], axis=0)
+            everything = tf.random.stateless_normal(shape, seed)
+            noise = tf.gather(everything, _kept(rows, batch_shape[0]), axis=-2)
+        return self.bijector.forward(noise)
+
+    def _sample_and_log_prob(self, sample_shape: Any, seed: Any, **kwargs: Any) -> tuple:
+        z = self._call_sample_n(sample_shape, seed, **kwargs)
+        return z, self._log_prob(z)  # type: ignore[attr-defined]
+
+
+class DiagonalGaussian(RowNoise, tfd.MultivariateNormalDiag):
+    """N(mu, diag(sigma^2)) with `RowNoise`."""
+
+
+class FullCovarianceGaussian(RowNoise, tfd.MultivariateNormalTriL):
+    """N(mu, C C^T) with `RowNoise`."""

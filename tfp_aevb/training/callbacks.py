@@ -1,0 +1,219 @@
+"""Keras callbacks of a run: the metrics file, checkpoints, signals and progress."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tf_keras
+
+from tfp_aevb.training.checkpoints import Checkpoints
+from tfp_aevb.training.fused import METRICS
+from tfp_aevb.training.metrics_log import MetricsLog
+
+TERMINAL_SECONDS = 0.5
+LOG_SECONDS = 30.0
+
+
+class Interrupted(Exception):  # noqa: N818 - an order that was carried out, not an error
+    """Training was stopped by a signal, after its checkpoint was written."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}; the same command goes on from there")
+        self.exit_code = 128 + signum
+
+
+class StopSignals:
+    """Notes SIGINT and SIGTERM while in its context; a second signal acts at once."""
+
+    signum: int | None = None
+
+    def __enter__(self) -> "StopSignals":
+        self._previous = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, signum: int, frame: Any) -> None:
+        del frame
+        self.signum = signum
+        self.__exit__()
+
+    def raise_if_stopped(self, step: int) -> None:
+        """Raises `Interrupted` if a signal has come; the checkpoint of `step` must be written."""
+        if self.signum is not None:
+            raise Interrupted(self.signum, step)
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+
+class RunLog(tf_keras.callbacks.Callback):
+    """Writes a row of `metrics.csv` at the end of each interval.
+
+    Args:
+        log: the rows.
+        samples_seen: step -> datapoints used for training up to it.
+        num_data: N.
+    """
+
+    def __init__(self, log: MetricsLog, samples_seen: Callable[[int], int], num_data: int) -> None:
+        super().__init__()
+        self._log = log
+        self._samples_seen = samples_seen
+        self._num_data = num_data
+        self._seconds = log.rows[-1]["seconds"] if log.rows else 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start = self._last = time.perf_counter()
+        self._first_sample = self._samples_seen(int(self.model.optimizer.iterations))
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._last = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = logs or {}
+        step = int(self.model.optimizer.iterations)
+        samples = self._samples_seen(step)
+        self._seconds += time.perf_counter() - self._start
+        self._log.append(
+            {
+                "step": step,
+                "samples_seen": samples,
+                "epoch": samples / self._num_data,
+                **{f"train_{name}": float(logs[name]) for name in METRICS},
+                **{f"validation_{name}": float(logs[f"val_{name}"]) for name in METRICS},
+                "images_per_second": (samples - self._first_sample) / (self._last - self._start),
+                "seconds": self._seconds,
+            }
+        )
+
+
+class RunCheckpoints(tf_keras.callbacks.Callback):
+    """Writes checkpoints every so often and when a signal asks to stop.
+
+    An interval that was interrupted is gone on with: its running sums come back too, so that its
+    row of `metrics.csv` is what it would have been.
+
+    Args:
+        checkpoints: where to.
+        every_seconds: time between checkpoints.
+        interval: updates between rows; at their multiples the row is written first.
+        signals: asks to stop.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, every_seconds: float, interval: int, signals: StopSignals
+    ) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._every_seconds = every_seconds
+        self._interval = interval
+        self._signals = signals
+        self._saved_at = time.perf_counter()
+        self._sums: list[float] | None = None
+
+    def set_model(self, model: tf_keras.Model) -> None:
+        super().set_model(model)
+        if self._step() % self._interval:
+            self._note_sums()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if self._sums and self._step() % self._interval:
+            self._put_back_sums()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._note_sums()
+        if self._step() % self._interval:
+            self._save_if_due()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._put_back_sums()  # validation has used the same sums since
+        self._save_if_due()
+
+    def _step(self) -> int:
+        return int(self.model.optimizer.iterations)
+
+    def _save_if_due(self) -> None:
+        stopping = self._signals.signum is not None
+        if stopping or time.perf_counter() - self._saved_at >= self._every_seconds:
+            self._checkpoints.save(self.model)
+            self._saved_at = time.perf_counter()
+        self._signals.raise_if_stopped(self._step())
+
+    def _note_sums(self) -> None:
+        self._sums = [v.numpy() for metric in self.model.averages for v in metric.variables]
+
+    def _put_back_sums(self) -> None:
+        variables = [v for metric in self.model.averages for v in metric.variables]
+        for variable, value in zip(variables, self._sums or [], strict=True):
+            variable.assign(value)
+
+
+class Progress(tf_keras.callbacks.Callback):
+    """Shows step, epoch, bounds, speed and time left: one line, redrawn on a terminal.
+
+    Elsewhere a line every half minute, at the end of an interval.
+
+    Args:
+        log: the rows, for the last validation.
+        samples_seen: step -> datapoints used for training up to it.
+        num_data: N.
+        total_steps: updates of the whole run.
+    """
+
+    def __init__(
+        self,
+        log: MetricsLog,
+        samples_seen: Callable[[int], int],
+        num_data: int,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self._log = log
+        self._samples_seen = samples_seen
+        self._num_data = num_data
+        self._total_steps = total_steps
+        self._terminal = sys.stderr.isatty()
+        self._shown_at = time.perf_counter()
+
+    def set_model(self, model: tf_keras.Model) -> None:
+        super().set_model(model)
+        self._first_step, self._start = int(model.optimizer.iterations), time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self._terminal:
+            self._show(TERMINAL_SECONDS, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._show(TERMINAL_SECONDS if self._terminal else LOG_SECONDS, logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._terminal:
+            self._show(0.0, logs)
+            print(file=sys.stderr)
+
+    def _show(self, every: float, logs: dict | None) -> None:
+        now = time.perf_counter()
+        if now - self._shown_at < every:
+            return
+        self._shown_at = now
+        step = int(self.model.optimizer.iterations)
+        seen = self._samples_seen(step)
+        seconds = max(now - self._start, 1e-9)
+        speed = (seen - self._samples_seen(self._first_step)) / seconds
+        steps_per_second = max(step - self._first_step, 1) / seconds
+        left = (self._total_steps - step) / steps_per_second
+        validation = f"{self._log.rows[-1]['validation_elbo']:.2f}" if self._log.rows else "-"
+        train = f"{float(logs['elbo']):.2f}" if logs else "-"
+        line = (
+            f"step {step:,}/{self._total_steps:,}  epoch {seen / self._num_data:.1f}  "
+            f"bound train {train}  validation {validation}  {speed:,.0f} images/s  "
+            f"{int(left // 60)}:{int(left % 60):02d} left"
+        )
+        print(
+            f"\r\x1b[K{line}" if self._terminal else line,
+            end="" if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )

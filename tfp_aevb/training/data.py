@@ -1,0 +1,64 @@
+"""The data of a run, as its settings name them."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_aevb.data.dataset import Dataset, Split, load_dataset
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.observations import Observations, read_values
+from tfp_aevb.training.random import as_seed
+
+
+def load_data(config: TrainConfig) -> Dataset:
+    """Loads the data of a run, binarised as it says."""
+    return load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        binarize=config.binarize or "none",
+        binarize_seed=config.seed,
+    )
+
+
+def data_record(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a run records of its data."""
+    shapes = {"event_shape": dataset.event_shape, "image_shape": dataset.image_shape}
+    return {**dataset.record, **{name: list(shape) for name, shape in shapes.items()}}
+
+
+def check_data(config: TrainConfig, dataset: Dataset, saved: dict[str, Any] | None) -> None:
+    """Raises a `ValueError` if the data do not suit the likelihood or are not the `saved` ones."""
+    support = {"bernoulli": "binary", "continuous_bernoulli": "unit"}.get(config.likelihood, "real")
+    if config.allow_grey_bernoulli and support == "binary":
+        support = "unit"
+    for split in (dataset.train, dataset.validation, dataset.test):
+        try:
+            observations(split, dataset).check_support(support)
+        except ValueError as error:
+            raise ValueError(
+                f"--dataset={config.dataset} --binarize={config.binarize}: {error}"
+            ) from None
+    if saved is not None and saved != data_record(dataset):
+        raise ValueError(
+            f"--dataset={config.dataset} is not what this run was started with; "
+            "restore the data or use another --workdir"
+        )
+
+
+def observations(split: Split, dataset: Dataset) -> Observations:
+    """Returns a split as the training loop reads it."""
+    return Observations(
+        split.x, scale=dataset.scale, dynamic_binarization=dataset.binarize == "dynamic"
+    )
+
+
+def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:
+    """Returns the first `count` datapoints as the likelihood sees them, float32, for pictures."""
+    x = read_values(
+        tf.constant(split.x[:count]),
+        dataset.scale,
+        dataset.binarize == "dynamic",
+        as_seed(seed),
+    )
+    return x.numpy()

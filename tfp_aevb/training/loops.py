@@ -1,0 +1,159 @@
+"""The loop over a block's minibatches: one XLA program on one device, one step each on many."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import tensorflow as tf
+
+from tfp_aevb.layers.noise import batch_rows
+from tfp_aevb.objectives import Bound
+from tfp_aevb.training.batches import Block
+from tfp_aevb.training.observations import read_values
+from tfp_aevb.training.random import step_seeds
+
+if TYPE_CHECKING:
+    from tfp_aevb.training.fused import FusedModel
+
+
+class Minibatch(NamedTuple):
+    """What a step works on: all of a minibatch, or one device's rows of it.
+
+    Attributes:
+        x: [B, ...event].
+        weights: [B], 1 for a datapoint and 0 for padding.
+        size: M, datapoints in the whole minibatch, scalar.
+        num_data: N of Equation 8, scalar.
+        num_devices: that share the minibatch.
+        seed: [2] int32.
+    """
+
+    x: tf.Tensor
+    weights: tf.Tensor
+    size: tf.Tensor
+    num_data: tf.Tensor
+    num_devices: int
+    seed: tf.Tensor
+
+
+def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
+    """Returns the function that works through a block.
+
+    Args:
+        model: what to train or evaluate.
+        purpose: `train` or `evaluate`.
+
+    Returns:
+        Block -> number of its steps that gave a finite bound; it stops behind the first other.
+    """
+    compiled: dict = {"jit_compile": model.jit_compile}
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        run = partial(_run_block, model, purpose)
+        return run if model.run_eagerly else tf.function(run, **compiled)
+
+    # Under a strategy the sum over devices and the update stay outside the XLA program.
+    device_step = tf.function(partial(_device_step, model, purpose), **compiled)
+    return tf.function(partial(_run_block_on_devices, model, device_step))
+
+
+def _minibatch(
+    model: "FusedModel",
+    purpose: str,
+    block: Block,
+    i: tf.Tensor,
+    start: tf.Tensor | int,
+    num_devices: int,
+) -> Minibatch:
+    """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
+    seeds = step_seeds(model.seed, purpose, block.first_step + i, model.retries)
+    rows = block.values.shape[1] // num_devices
+    values = block.values[i]
+    if num_devices > 1:
+        values = tf.gather(values, start + tf.range(rows))
+    if block.data is not None:
+        values = tf.gather(block.data, values)
+    x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+    size = block.sizes[i]
+    weights = tf.cast(start + tf.range(rows) < size, tf.float32)
+    size = tf.cast(size, tf.float32)
+    return Minibatch(x, weights, size, block.num_data, num_devices, seeds.noise)
+
+
+def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
+    """Sums over datapoints of the loss and of the bound's terms, in float64."""
+    real = batch.weights > 0.0
+    parts = [tf.cast(tf.where(real, part, 0.0), tf.float64) for part in bound]
+    return [tf.cast(loss, tf.float64) * tf.cast(batch.size, tf.float64), *map(tf.reduce_sum, parts)]
+
+
+def _step(
+    model: "FusedModel", purpose: str, batch: Minibatch
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Returns the sums of the minibatch and, when training, the gradients."""
+    if purpose == "train":
+        loss, bound, gradients = model.losses_and_gradients(batch)
+    else:
+        (loss, bound), gradients = model.training_loss(batch), []
+    return _sums(loss, bound, batch), gradients
+
+
+def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
+    def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sums, gradients = _step(model, purpose, _minibatch(model, purpose, block, i, 0, 1))
+        if gradients:
+            model.apply_gradients(gradients)
+        finite = tf.math.is_finite(sums[0])
+        return i + tf.cast(finite, tf.int32), finite, *map(tf.add, totals, sums)
+
+    # Going on from the metrics' own totals makes the sums independent of the blocks' sizes.
+    totals = [tf.identity(metric.total) for metric in model.averages]
+    done, _, *totals = tf.while_loop(
+        lambda i, finite, *_: finite & (i < block.num_steps),
+        step,
+        [tf.constant(0), tf.constant(True), *totals],
+    )
+    steps = tf.range(tf.shape(block.sizes)[0])
+    count = tf.reduce_sum(tf.cast(tf.where(steps < done, block.sizes, 0), tf.float64))
+    for metric, total in zip(model.averages, totals, strict=True):
+        metric.total.assign(total)
+        metric.count.assign_add(count)
+    return done
+
+
+def _device_step(
+    model: "FusedModel", purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
+    """Returns one device's sums, gradients and number of datapoints."""
+    num_devices = model.distribute_strategy.num_replicas_in_sync
+    places = block.values.shape[1]
+    start = device * (places // num_devices)
+    with batch_rows(device, start, block.batch_size):
+        batch = _minibatch(model, purpose, block, i, start, num_devices)
+        return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
+
+
+def _run_block_on_devices(model: "FusedModel", device_step: Callable, block: Block) -> tf.Tensor:
+    strategy = model.distribute_strategy
+
+    def run_on_device(i: tf.Tensor) -> tf.Tensor:
+        device = tf.convert_to_tensor(
+            tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32
+        )
+        sums, gradients, count = device_step(block, i, device)
+        if gradients:
+            model.apply_gradients(gradients)
+        for metric, total in zip(model.averages, sums, strict=True):
+            metric.total.assign_add(total)
+            metric.count.assign_add(tf.cast(count, tf.float64))
+        return sums[0]
+
+    def step(i: tf.Tensor, finite: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        del finite
+        losses = strategy.run(run_on_device, args=(i,))
+        finite = tf.math.is_finite(strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None))
+        return i + tf.cast(finite, tf.int32), finite
+
+    done, _ = tf.while_loop(
+        lambda i, finite: finite & (i < block.num_steps), step, [tf.constant(0), tf.constant(True)]
+    )
+    return done

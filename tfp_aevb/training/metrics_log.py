@@ -1,0 +1,57 @@
+"""`metrics.csv`: one row for each validation. Does not import TensorFlow."""
+
+from pathlib import Path
+
+from tfp_aevb.training.files import write_text
+
+TERMS = ("loss", "elbo", "reconstruction", "kl")
+COLUMNS = (
+    "step",
+    "samples_seen",
+    "epoch",
+    *(f"train_{term}" for term in TERMS),
+    *(f"validation_{term}" for term in TERMS),
+    "images_per_second",
+    "seconds",
+)
+
+
+class MetricsLog:
+    """The rows of a run, kept on disk whole: a resumed run continues behind its checkpoint.
+
+    Args:
+        path: the CSV file.
+        step: updates restored; rows behind it are dropped, for they will be made again.
+        interval, total_steps: rows stand at multiples of the interval and at the end; the last
+            row of an earlier, shorter run is dropped.
+    """
+
+    def __init__(self, path: Path, step: int, interval: int, total_steps: int) -> None:
+        self._path = path
+        self.rows = [
+            row
+            for row in (_read(path) if path.exists() else [])
+            if row["step"] <= step and (row["step"] % interval == 0 or row["step"] == total_steps)
+        ]
+        self._write()
+
+    def append(self, row: dict[str, float]) -> None:
+        """Adds a row and writes the file."""
+        self.rows.append(row)
+        self._write()
+
+    def _write(self) -> None:
+        lines = [",".join(f"{row[column]:.10g}" for column in COLUMNS) for row in self.rows]
+        write_text(self._path, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    header, *lines = path.read_text().splitlines() or [""]
+    rows = []
+    for line in lines if tuple(header.split(",")) == COLUMNS else ():
+        try:
+            row = dict(zip(COLUMNS, map(float, line.split(",")), strict=True))
+        except ValueError:  # a damaged line: what is behind it cannot be trusted either
+            break
+        rows.append(row)
+    return rows

@@ -1,0 +1,69 @@
+"""The pictures of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_aevb import figures
+from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.tensorboard import kl_per_dimension
+from tfp_aevb.training.workdir import Workdir
+
+NUM_ENCODED = 5000
+NUM_RECONSTRUCTED = 20
+NUM_SAMPLES = 100
+MANIFOLD_SIDE = 20
+
+
+def draw_figures(
+    model: AEVB, dataset: Dataset, run: Workdir, *, seed: int, file_format: str = "png", dpi: int
+) -> list[Path]:
+    """Draws the run's learning curves, and its model on the test set, into `figures/`.
+
+    Args:
+        model: the trained model.
+        dataset: the run's data.
+        run: where `metrics.csv` is read and the pictures are written.
+        seed: of the samples, and of dynamic binarisation.
+        file_format: png, pdf or svg.
+        dpi: dots per inch, for png.
+
+    Returns:
+        The paths of the pictures.
+    """
+    drawn = {"learning_curves": figures.learning_curves_figure(figures.read_metrics(run.metrics))}
+    x = as_seen(dataset.test, dataset, NUM_ENCODED, seed)
+    posterior = model.encode(x)
+    loc = posterior.mean().numpy()
+    labels = None if dataset.test.labels is None else dataset.test.labels[: len(x)]
+    drawn["encodings"] = figures.encodings_figure(loc, labels)
+    kl = kl_per_dimension(model, x)
+    if kl is not None:
+        drawn["kl_per_dimension"] = figures.kl_per_dimension_figure(kl)
+    if dataset.image_shape:
+        drawn |= _image_figures(model, dataset.image_shape, x[:NUM_RECONSTRUCTED], seed)
+    run.figures.mkdir(exist_ok=True)
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(run.figures / f"{name}.{file_format}")
+        figures.save_figure(figure, paths[-1], dpi=dpi)
+    return paths
+
+
+def _image_figures(model: AEVB, shape: tuple[int, ...], x: np.ndarray, seed: int) -> dict:
+    def images(values: np.ndarray | tf.Tensor) -> np.ndarray:
+        return np.clip(np.reshape(values, [-1, *shape]), 0.0, 1.0)
+
+    z = model.prior_distribution().sample(NUM_SAMPLES, seed=tf.constant([seed, 0]))
+    drawn = {
+        "reconstructions": figures.reconstructions_figure(images(x), images(model.reconstruct(x))),
+        "samples": figures.samples_figure(images(model.decode(z).mean())),
+    }
+    if model.latent_dim == 2:
+        grid = figures.manifold_grid(MANIFOLD_SIDE)
+        means = images(model.decode(grid).mean())
+        drawn["manifold"] = figures.manifold_figure(means, MANIFOLD_SIDE)
+    return drawn

@@ -1,0 +1,130 @@
+"""How a run ends: bounds on all splits, pictures, SavedModel, `summary.json`."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+from typing import Any
+
+from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.export import export_saved_model
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.build import build_model
+from tfp_aevb.training.callbacks import StopSignals
+from tfp_aevb.training.checkpoints import Checkpoints
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.data import check_data, load_data, observations
+from tfp_aevb.training.files import write_json
+from tfp_aevb.training.metrics_log import MetricsLog
+from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.pictures import draw_figures
+from tfp_aevb.training.workdir import Workdir
+
+SPLITS = ("train", "validation", "test")
+PACKAGES = ("tfp_aevb", "tensorflow", "tensorflow-probability", "tf_keras", "numpy")
+DPI = 150
+
+
+def finish(
+    config: TrainConfig, run: Workdir, dataset: Dataset, model: AEVB, signals: StopSignals
+) -> dict[str, Any]:
+    """Evaluates, draws and exports a trained model; returns what `summary.json` holds.
+
+    Raises:
+        Interrupted: if a signal asked to stop; the same command does this part again.
+    """
+    step = int(model.optimizer.iterations.numpy())
+    log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
+    bounds = {}
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        bounds[name] = model.evaluate(observations(split, dataset), verbose=0, return_dict=True)
+        bounds[name]["datapoints"] = len(split.x)
+        signals.raise_if_stopped(step)
+    draw_figures(model, dataset, run, seed=config.seed, dpi=DPI)
+    signals.raise_if_stopped(step)
+    export_saved_model(model, run.saved_model)
+    last = log.rows[-1]
+    summary = {
+        "test_elbo": bounds["test"]["elbo"],
+        "bounds_nats_per_datapoint": bounds,
+        "objective": config.objective,
+        "num_samples": config.num_samples,
+        "steps": step,
+        "samples_seen": int(last["samples_seen"]),
+        "images_per_second": statistics.median(row["images_per_second"] for row in log.rows),
+        "training_seconds": last["seconds"],
+        "restores_after_non_finite_bound": int(model.retries.numpy()),
+        "seed": config.seed,
+        "config": config.to_dict(),
+        "data": run.read()[1],
+        "parameters": int(sum(v.shape.num_elements() for v in model.trainable_variables)),
+        "versions": versions(),
+        "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
+    }
+    write_json(run.summary, summary)
+    return summary
+
+
+def load_run(workdir: str | os.PathLike) -> tuple[TrainConfig, Workdir, AEVB]:
+    """Loads a run's model from its newest good checkpoint.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or no checkpoint.
+        ValueError: if its files are damaged.
+    """
+    run = Workdir(workdir)
+    config, data = run.read()
+    model = build_model(config, data["event_shape"], data["split_sizes"]["train"])
+    checkpoints = Checkpoints(run.checkpoints)
+    step, warnings = checkpoints.restore(model)
+    for line in warnings:
+        print(line, file=sys.stderr)
+    if not step:
+        raise FileNotFoundError(f"--workdir {run.path} holds no checkpoint yet; train it first")
+    return config, run, model
+
+
+def load_run_data(config: TrainConfig, run: Workdir, data_dir: str | None = None) -> Dataset:
+    """Loads the data that a run was trained on, from `data_dir` if given.
+
+    Raises:
+        ValueError: if the data are not the run's.
+    """
+    dataset = load_data(dataclasses.replace(config, data_dir=data_dir or config.data_dir))
+    check_data(config, dataset, run.read()[1])
+    return dataset
+
+
+def load_run_split(
+    config: TrainConfig, run: Workdir, split: str, data_dir: str | None = None
+) -> Observations:
+    """Loads one split of a run's data; see `load_run_data`."""
+    dataset = load_run_data(config, run, data_dir)
+    return observations(getattr(dataset, split), dataset)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def bounds_table(bounds: dict[str, dict[str, float]]) -> str:
+    """Returns the bounds of the splits as lines of text."""
+    lines = [
+        f"{'nats per datapoint':<20}{'bound':>12}{'reconstruction':>17}{'KL':>10}{'datapoints':>13}"
+    ]
+    for name, terms in bounds.items():
+        lines.append(
+            f"{name:<20}{terms['elbo']:>12.3f}{terms['reconstruction']:>17.3f}"
+            f"{terms['kl']:>10.3f}{terms['datapoints']:>13,}"
+        )
+    return "\n".join(lines)

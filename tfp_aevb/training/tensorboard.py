@@ -1,0 +1,114 @@
+"""What a run writes for TensorBoard: scalars, pictures and hyper-parameters."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+from tensorboard.plugins.hparams import api as hparams
+
+from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.figures import image_grid, manifold_grid
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.fused import METRICS
+
+IMAGE_SECONDS = 20.0
+NUM_IMAGES = 32
+MANIFOLD_SIDE = 15
+
+
+class TensorBoardLog(tf_keras.callbacks.Callback):
+    """Writes the bound and its terms at each validation, pictures every so often.
+
+    Args:
+        directory: the run's `tensorboard` folder; training and validation have one each in it.
+        config: the settings, shown as hyper-parameters.
+        dataset: the validation images are encoded and reconstructed.
+    """
+
+    def __init__(self, directory: Path, config: TrainConfig, dataset: Dataset) -> None:
+        super().__init__()
+        self._writers = {
+            split: tf.summary.create_file_writer(str(directory / split))
+            for split in ("train", "validation")
+        }
+        self._config = config
+        self._image_shape = dataset.image_shape if config.tensorboard_images else ()
+        self._x = as_seen(dataset.validation, dataset, 500, seed=config.seed)
+        self._drawn_at = -IMAGE_SECONDS
+        with self._writers["validation"].as_default():
+            hparams.hparams(
+                {
+                    name: value if isinstance(value, bool | int | float | str) else str(value)
+                    for name, value in config.to_dict().items()
+                },
+                trial_id=str(directory.parent.name),
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes the scalars, and the pictures if the last are old enough."""
+        step = int(self.model.optimizer.iterations)
+        for split, prefix in (("train", ""), ("validation", "val_")):
+            with self._writers[split].as_default(step):
+                for name in METRICS:
+                    tf.summary.scalar(name, (logs or {})[prefix + name])
+        now = time.perf_counter()
+        if now - self._drawn_at >= IMAGE_SECONDS or step == self._config.steps:
+            self._drawn_at = now
+            with self._writers["validation"].as_default(step):
+                self._write_latents()
+                if self._image_shape:
+                    self._write_images()
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _write_latents(self) -> None:
+        kl = kl_per_dimension(self.model, self._x)
+        if kl is not None:
+            tf.summary.histogram("kl per dimension", kl)
+            for dimension, value in enumerate(kl):
+                tf.summary.scalar(f"kl per dimension/{dimension:03d}", value)
+
+    def _write_images(self) -> None:
+        x = self._x[:NUM_IMAGES]
+        means = self.model.reconstruct(x).numpy()
+        pairs = np.stack([x.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
+        self._image("reconstructions", pairs.reshape(2 * len(x), -1), columns=8)
+        latent_seed = tf.constant([self._config.seed, 0])
+        z = self.model.prior_distribution().sample(64, seed=latent_seed)
+        self._image("samples", self.model.decode(z).mean().numpy(), columns=8)
+        if self.model.latent_dim == 2:
+            z = manifold_grid(MANIFOLD_SIDE).astype(np.float32)
+            self._image("manifold", self.model.decode(z).mean().numpy(), columns=MANIFOLD_SIDE)
+
+    def _image(self, name: str, images: np.ndarray, columns: int) -> None:
+        grid = image_grid(
+            np.clip(images.reshape(-1, *self._image_shape), 0.0, 1.0), columns=columns
+        )
+        grid = grid[None, ..., None] if grid.ndim == 2 else grid[None]
+        tf.summary.image(name, grid)
+
+
+def kl_per_dimension(model: AEVB, x: np.ndarray) -> np.ndarray | None:
+    """Returns the mean over `x` of KL(q(z[j]|x) || p(z[j])) for each j: [J] nats.
+
+    `None` unless both are diagonal Gaussians, for which the KL is a sum over dimensions.
+    """
+    posterior, prior = model.encode(x), model.prior_distribution()
+    if not (_is_diagonal(posterior) and _is_diagonal(prior)):
+        return None
+    loc, scale = posterior.mean(), posterior.stddev()  # [B, J]
+    prior_loc, prior_scale = prior.mean(), prior.stddev()  # [J]
+    ratio = tf.square(scale / prior_scale)
+    distance = tf.square((loc - prior_loc) / prior_scale)
+    return tf.reduce_mean(0.5 * (ratio + distance - 1.0 - tf.math.log(ratio)), axis=0).numpy()
+
+
+def _is_diagonal(distribution: tfp.distributions.Distribution) -> bool:
+    # A distribution layer wraps its distribution, to let it stand for a tensor.
+    inner = getattr(distribution, "tensor_distribution", distribution)
+    return isinstance(inner, tfp.distributions.MultivariateNormalDiag)

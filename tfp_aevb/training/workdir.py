@@ -1,0 +1,128 @@
+"""The folder of a run: what is in it, and whom it belongs to. Does not import TensorFlow."""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.files import read_json, write_json, write_text
+
+
+class Workdir:
+    """Paths of a run's files, and the checks that keep two runs apart.
+
+    Args:
+        path: the folder; made by `claim`.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.flags = self.path / "flags.txt"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.figures = self.path / "figures"
+        self.saved_model = self.path / "saved_model"
+        self.summary = self.path / "summary.json"
+
+    def check_config(self, config: TrainConfig) -> bool:
+        """Returns whether there is a run of `config` to resume; touches nothing.
+
+        Raises:
+            ValueError: if the folder holds something else, or a run with other settings.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"--workdir {self.path} is a file; give a folder")
+        if not self.config.exists():
+            if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+                raise ValueError(
+                    f"--workdir {self.path} is not empty and not a run of tfp_aevb; "
+                    "give a new or empty folder"
+                )
+            return False
+        saved, _ = self.read()
+        names = config.differences(saved)
+        if names:
+            mine, theirs = config.to_dict(), saved.to_dict()
+            changes = ", ".join(f"{name}={theirs[name]} (now {mine[name]})" for name in names)
+            raise ValueError(
+                f"--workdir {self.path} holds a run with {changes}; use its flags to resume it, or "
+                "another --workdir"
+            )
+        return True
+
+    def claim(self) -> "WorkdirLock":
+        """Makes the folder and locks it for this process.
+
+        Raises:
+            OSError: if the folder cannot be made or written to.
+            ValueError: if another process is using it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return WorkdirLock(self.path / ".lock")
+        except OSError as error:
+            raise OSError(f"--workdir {self.path} cannot be written to: {error.strerror}") from None
+
+    def write_config(self, config: TrainConfig, data: dict[str, Any]) -> None:
+        """Records the settings and the data of the run, as JSON and as a flag file."""
+        write_text(self.flags, flag_file(config))
+        write_json(self.config, {"config": config.to_dict(), "data": data})
+
+    def read(self) -> tuple[TrainConfig, dict[str, Any]]:
+        """Returns the run's settings and its record of the data.
+
+        Raises:
+            FileNotFoundError: if the folder holds no run.
+            ValueError: if `config.json` is damaged.
+        """
+        if not self.config.exists():
+            raise FileNotFoundError(
+                f"--workdir {self.path} holds no run (no config.json); train one first"
+            )
+        record = read_json(self.config)
+        if not isinstance(record.get("config"), dict) or not isinstance(record.get("data"), dict):
+            raise ValueError(f"{self.config} is damaged: expected `config` and `data`")
+        try:
+            return TrainConfig.from_dict(record["config"]), record["data"]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.config} is damaged: {error}") from None
+
+
+class WorkdirLock:
+    """An advisory lock that ends with its process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "another process"
+            self._file.close()
+            raise ValueError(
+                f"--workdir {path.parent} is in use by {owner}; wait or stop it"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Gives the folder free."""
+        self._file.close()
+
+
+def flag_file(config: TrainConfig) -> str:
+    """Returns the settings as a file for `--flagfile`."""
+    lines = []
+    for name, value in config.to_dict().items():
+        if isinstance(value, bool):
+            lines.append(f"--{name}" if value else f"--no{name}")
+        elif isinstance(value, list):
+            lines.append(f"--{name}={','.join(map(str, value))}")
+        elif value is not None:
+            lines.append(f"--{name}={value}")
+    return "\n".join(lines) + "\n"
