@@ -365,7 +365,7 @@ def test_methods_refuse_the_wrong_shape(model: AEVB, method: str) -> None:
     [
         ({"objective": "iwae"}, ["`objective`", "'iwae'", "sgvb_a"]),
         ({"num_samples": 0}, ["`num_samples`", "0"]),
-        ({"prior": layers.StandardNormalPrior(3)}, ["[2]", "[3]"]),
+        ({"prior": layers.StandardNormalPrior(3)}, ["(2,)", "(3,)", "the same"]),
         ({"prior": tfd.Normal(0.0, 1.0)}, ["prior", "[J]"]),
         ({"decoder": lambda z: z}, ["decoder", "tfd.Distribution"]),
         ({"encoder": lambda x: x}, ["encoder", "tfd.Distribution"]),

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def _continuous_log_normaliser(logits: np.ndarray) -> np.ndarray:
-    """log C(lambda) = log(2 atanh(1 - 2 lambda) / (1 - 2 lambda)) = log(logit / tanh(logit / 2))."""
+    """log C = log(2 atanh(1 - 2 lambda) / (1 - 2 lambda)) = log(logit / tanh(logit / 2))."""
     logits = np.asarray(logits, np.float64)
     series = math.log(2.0) + logits**2 / 12.0 - 7.0 * logits**4 / 1440.0
     safe = np.where(np.abs(logits) < 1e-2, 1.0, logits)

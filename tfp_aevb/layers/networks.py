@@ -1,7 +1,7 @@
 """The networks under the distribution layers: multi-layer perceptrons (paper, Appendix C)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -13,9 +13,14 @@ PACKAGE = "tfp_aevb"
 LOG_VARIANCE_RANGE = (-14.0, 14.0)
 
 
-def bounded_log_variance(raw: tf.Tensor) -> tf.Tensor:
-    """Clips a log-variance head to `LOG_VARIANCE_RANGE`; same shape."""
-    return tf.clip_by_value(raw, *LOG_VARIANCE_RANGE)
+@tf.custom_gradient
+def bounded_log_variance(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Clips a log-variance head to `LOG_VARIANCE_RANGE`; same shape.
+
+    The gradient passes through as if nothing were clipped: with the clip's own, zero, a latent
+    whose variance once left the range would be lost for the rest of the training.
+    """
+    return tf.clip_by_value(raw, *LOG_VARIANCE_RANGE), lambda upstream: upstream
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)

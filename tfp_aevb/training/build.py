@@ -6,9 +6,11 @@ from typing import Any
 import tf_keras
 
 from tfp_aevb import layers
+from tfp_aevb.baselines import WakeSleep
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig, parse_variance
 
+MODELS = {"aevb": AEVB, "wake_sleep": WakeSleep}
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
 
@@ -27,7 +29,7 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int) 
         "init_stddev": INIT_STDDEV[config.init],
         "dtype": config.precision,
     }
-    model = AEVB(
+    model = MODELS[config.method](
         _prior(config),
         _posterior(config, network),
         _likelihood(config, event_shape, network),

@@ -9,7 +9,7 @@ from typing import Any
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
 
-METHODS = ("aevb",)
+METHODS = ("aevb", "wake_sleep")
 
 
 def _setting(default: Any, help_text: str, choices: tuple = (), lower: float | None = None) -> Any:

@@ -49,7 +49,7 @@ def check_data(config: TrainConfig, dataset: Dataset, saved: dict[str, Any] | No
 def observations(split: Split, dataset: Dataset) -> Observations:
     """Returns a split as the training loop reads it."""
     return Observations(
-        split.x, scale=dataset.scale, dynamic_binarization=dataset.binarize == "dynamic"
+        split.x, scale=dataset.scale, dynamic_binarization=_is_drawn_at_each_use(dataset)
     )
 
 
@@ -58,7 +58,11 @@ def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray
     x = read_values(
         tf.constant(split.x[:count]),
         dataset.scale,
-        dataset.binarize == "dynamic",
+        _is_drawn_at_each_use(dataset),
         as_seed(seed),
     )
     return x.numpy()
+
+
+def _is_drawn_at_each_use(dataset: Dataset) -> bool:
+    return dataset.binarize == "dynamic" and not dataset.record["already_binary"]

@@ -1,0 +1,20 @@
+"""What all tests share: two logical CPUs, exact matrix products, and the folder of real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of `TFP_AEVB_TEST_DATA`: mnist/, tensorflow_datasets/, frey_rawface.mat."""
+    folder = os.environ.get("TFP_AEVB_TEST_DATA")
+    if not folder:
+        pytest.skip("TFP_AEVB_TEST_DATA is not set: no real data beyond the embedded digits")
+    return Path(folder)

@@ -1,0 +1,56 @@
+"""The wake-sleep algorithm (Hinton et al., 1995), the paper's online competitor."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_aevb.layers.networks import PACKAGE
+from tfp_aevb.layers.noise import device_seed
+from tfp_aevb.model import AEVB
+from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
+from tfp_aevb.training.loops import Minibatch
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class WakeSleep(AEVB):
+    """The model of `AEVB`, fitted by wake-sleep (Section 5).
+
+    Wake phase: z ~ q(z|x) for the data, and the generative parameters ascend log p(x, z).
+    Sleep phase: (z, x) ~ p(z) p(x|z), as many as there are data in the minibatch, and the
+    recognition parameters ascend log q(z|x). Both phases take one optimizer step together; their
+    parameters are disjoint. The two aims are not one bound: `loss` is minus their sum, while
+    `elbo`, `reconstruction` and `kl` are those of the lower bound at the wake phase's draws.
+
+    Arguments and errors are those of `AEVB`.
+    """
+
+    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
+        """Returns minus the two phases' aims, in nats per datapoint, and the lower bound."""
+        wake_seed, z_seed, x_seed = tf.unstack(tfp.random.split_seed(batch.seed, n=3))
+        bound, log_joint = self._wake(batch.x, wake_seed)
+        log_posterior = self._sleep(tf.shape(batch.x)[0], z_seed, x_seed)
+        aims = log_joint + log_posterior  # [B]
+        loss = -minibatch_bound(aims, 1.0, batch.weights, batch.size)
+        if self.parameter_prior:
+            penalty = negative_log_parameter_prior(self.trainable_variables)
+            loss += penalty / (batch.num_data * batch.num_devices)
+        return loss, bound
+
+    def _wake(self, x: tf.Tensor, seed: tf.Tensor) -> tuple[Bound, tf.Tensor]:
+        """Returns the bound (for reporting) and log p(x, z) [B], which knows nothing of q."""
+        posterior, prior = self.encoder(x), self.prior_distribution()
+        seed = device_seed(posterior, seed)
+        z, log_q = posterior.experimental_sample_and_log_prob(self.num_samples, seed=seed)
+        z = tf.stop_gradient(z)  # [L, B, J]
+        reconstruction = tf.reduce_mean(self.log_likelihood(x, z), axis=0)
+        log_prior = tf.reduce_mean(prior.log_prob(z), axis=0)
+        kl = tf.reduce_mean(log_q, axis=0) - log_prior
+        return Bound(reconstruction - kl, reconstruction, kl), reconstruction + log_prior
+
+    def _sleep(self, count: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
+        """Returns log q(z|x) [B] at `count` draws from the generative model."""
+        prior = self.prior_distribution()
+        z = tf.stop_gradient(prior.sample(count, seed=device_seed(prior, z_seed)))
+        likelihood = self.decoder(z)
+        x = likelihood.sample(seed=device_seed(likelihood, x_seed))
+        return self.encoder(tf.stop_gradient(x)).log_prob(z)
