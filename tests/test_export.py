@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,6 +106,21 @@ LIVE: dict[str, Callable] = {
 }
 
 
+def _expected(model: AEVB, signature: str, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    live = LIVE[signature]
+    # In bfloat16 a graph fuses operations that eager execution rounds one by one.
+    if getattr(model.encoder, "compute_dtype", "float32") == "bfloat16":
+        live = tf.function(live)
+    return live(model, **inputs)
+
+
+def _assert_same_outputs(outputs: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert outputs.keys() == expected.keys()
+    for name, value in outputs.items():
+        rtol, atol = (1e-5, 1e-6) if name in NATS else (0.0, 1e-5)
+        np.testing.assert_allclose(value, expected[name], rtol, atol, err_msg=name)
+
+
 @pytest.mark.parametrize("num_data", [1, 7])
 @pytest.mark.parametrize("signature", list(LIVE))
 def test_signature_gives_the_live_models_values(
@@ -114,22 +128,142 @@ def test_signature_gives_the_live_models_values(
 ) -> None:
     model, loaded = exported
     inputs = _inputs(model, signature, num_data)
-    # In bfloat16 a graph fuses operations that eager execution rounds one by one.
-    expected = tf.function(LIVE[signature])(model, **inputs)
-    outputs = loaded.signatures[signature](**inputs)
-    assert outputs.keys() == expected.keys()
-    for name, value in outputs.items():
-        tolerance = {"rtol": 1e-5} if name in NATS else {"rtol": 0.0, "atol": 1e-5}
-        np.testing.assert_allclose(value, expected[name], err_msg=name, **tolerance)
+    expected = _expected(model, signature, inputs)
+    _assert_same_outputs(loaded.signatures[signature](**inputs), expected)
+    method = "encode" if signature == "serving_default" else signature
+    _assert_same_outputs(getattr(loaded, method)(**inputs), expected)
 
 
-@pytest.mark.parametrize("signature", list(LIVE))
-def test_float32_signature_gives_the_eager_models_values(tmp_path: Path, signature: str) -> None:
+def test_served_number_of_samples_and_seed_are_heeded(exported: tuple[AEVB, Any]) -> None:
+    model, loaded = exported
+    x, other_seed = _data(model, 2), SEED + 1
+    for num_samples in (1, 600):  # more than one chunk
+        expected = importance_log_prob(model, x, tf.constant(num_samples), other_seed)
+        outputs = loaded.log_prob(x, num_samples, other_seed)
+        tolerance = 1e-4 if "bfloat16" in str(getattr(model.encoder, "compute_dtype", "")) else 1e-5
+        np.testing.assert_allclose(outputs["log_prob"], expected.log_prob, tolerance)
+    assert loaded.sample(3, SEED)["z"].shape[0] == 3
+    assert not np.isclose(loaded.sample(3, SEED)["z"], loaded.sample(3, other_seed)["z"]).any()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`num_samples` must be at least 1"):
+        loaded.log_prob(x, 0, SEED)
+
+
+SERVE = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+loaded = tf.saved_model.load(sys.argv[1])
+inputs, outputs = dict(np.load(sys.argv[2])), {}
+for key in {key.rsplit("/", 1)[0] for key in inputs}:
+    signature = loaded.signatures[key.split("/")[0]]
+    arguments = {name: inputs[f"{key}/{name}"] for name in signature.structured_input_signature[1]}
+    for name, value in signature(**{k: tf.constant(v) for k, v in arguments.items()}).items():
+        outputs[f"{key}/{name}"] = value.numpy()
+np.savez(sys.argv[3], **outputs)
+for package in ("tensorflow_probability", "tf_keras", "tfp_aevb"):
+    assert package not in sys.modules, package
+"""
+
+
+def test_every_signature_serves_where_only_tensorflow_is_imported(
+    exported: tuple[AEVB, Any], tmp_path: Path
+) -> None:
+    model, loaded = exported
+    path = tmp_path / "saved_model"
+    export_saved_model(model, path)
+    inputs, expected = {}, {}
+    for signature in LIVE:
+        for num_data in (1, 7):
+            key = f"{signature}/{num_data}"
+            arguments = _inputs(model, signature, num_data)
+            inputs |= {f"{key}/{name}": value.numpy() for name, value in arguments.items()}
+            outputs = _expected(model, signature, arguments)
+            expected |= {f"{key}/{name}": value.numpy() for name, value in outputs.items()}
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    command = [sys.executable, "-c", SERVE, path, tmp_path / "inputs.npz", tmp_path / "out.npz"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    served = dict(np.load(tmp_path / "out.npz", allow_pickle=False))
+    assert served.keys() == expected.keys()
+    for key, value in served.items():
+        name = key.rsplit("/", 1)[1]
+        _assert_same_outputs({name: value}, {name: expected[key]})
+
+
+def test_only_the_models_parameters_are_saved(tmp_path: Path) -> None:
     model = small_model()
     export_saved_model(model, tmp_path / "saved_model")
     loaded = tf.saved_model.load(tmp_path / "saved_model")
-    inputs = _inputs(model, signature, 7)
-    expected = LIVE[signature](model, **inputs)
-    for name, value in loaded.signatures[signature](**inputs).items():
-        tolerance = {"rtol": 1e-5} if name in NATS else {"rtol": 0.0, "atol": 1e-5}
-        np.testing.assert_allclose(value, expected[name], err_msg=name, **tolerance)
+    saved = sorted(variable.name for variable in loaded.model_variables)
+    assert saved == sorted(variable.name for variable in model.trainable_variables)
+    assert not (tmp_path / "saved_model" / "keras_metadata.pb").exists()
+
+
+def test_saved_model_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path, x = tmp_path / "new" / "saved_model", binary_data(2)
+    first, second = small_model(weight_seed=1), small_model(weight_seed=2)
+    for model in (first, second):
+        export_saved_model(model, path)
+        loc = tf.saved_model.load(path).encode(x)["loc"]
+        np.testing.assert_allclose(loc, model.encode(x).mean(), atol=1e-5)
+    assert [entry.name for entry in path.parent.iterdir()] == ["saved_model"]
+
+
+def test_failed_export_leaves_the_old_saved_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, x = tmp_path / "saved_model", binary_data(2)
+    model = small_model(weight_seed=1)
+    export_saved_model(model, path)
+    save = tf.saved_model.save
+
+    def save_then_fail(*args: Any, **kwargs: Any) -> None:
+        save(*args, **kwargs)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", save_then_fail)
+    with pytest.raises(OSError, match="no space"):
+        export_saved_model(small_model(weight_seed=2), path)
+    loc = tf.saved_model.load(path).encode(x)["loc"]
+    np.testing.assert_allclose(loc, model.encode(x).mean(), atol=1e-5)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    tf.saved_model.save(tf.Module(), folder)  # a SavedModel, but not of this package
+    file.write_text("precious")
+    before = sorted(folder.rglob("*"))
+    for path in (folder, file):
+        assert_one_line(
+            lambda path=path: export_saved_model(small_model(), path),
+            ValueError,
+            str(path),
+            "not a SavedModel written by tfp_aevb",
+        )
+    assert sorted(folder.rglob("*")) == before
+    assert file.read_text() == "precious"
+
+
+def test_empty_folder_is_written_to(tmp_path: Path) -> None:
+    export_saved_model(small_model(), tmp_path)
+    assert tf.saved_model.load(tmp_path).encode(binary_data(3))["loc"].shape == (3, LATENT_DIM)
+
+
+def test_lookup_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    pairs = tf.lookup.KeyValueTensorInitializer([0, 1], [-1.0, 1.0])
+    table = tf.lookup.StaticHashTable(pairs, 0.0)
+
+    def encoder(x: tf.Tensor) -> tfd.Distribution:
+        loc = table.lookup(tf.cast(x, tf.int32))[:, :LATENT_DIM]
+        return tfd.MultivariateNormalDiag(loc, tf.ones([LATENT_DIM]))
+
+    model = small_model(encoder=encoder)
+    assert_one_line(
+        lambda: export_saved_model(model, tmp_path / "saved_model"),
+        ValueError,
+        "`encode`",
+        "lookup table",
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -115,7 +115,7 @@ class AEVB(FusedModel):
         return tf.reshape(log_prob, [num_samples, -1])
 
     def bound(self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | None = None) -> Bound:
-        """Estimates the bound at `x` [B, ...event] by the model's objective (Eq. 6 or 7)."""
+        """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7."""
         posterior = self.encoder(x)
         return OBJECTIVES[self.objective](
             posterior,

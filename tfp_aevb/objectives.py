@@ -58,7 +58,9 @@ def sgvb_b(
     num_samples: int = 1,
     seed: tf.Tensor | None = None,
 ) -> Bound:
-    """Estimates the bound with the KL term in closed form: SGVB estimator B (Eq. 7; Eq. 10).
+    """Estimates the bound with the KL term in closed form: SGVB estimator B (Eq. 7).
+
+    For Gaussians this is Eq. 10.
 
     L_B(x) = -KL(q(z|x) || p(z)) + 1/L sum{ log p(x|z[l]) : l=1...L }.
 

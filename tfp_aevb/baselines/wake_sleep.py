@@ -27,7 +27,10 @@ class WakeSleep(AEVB):
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns minus the two phases' aims, in nats per datapoint, and the lower bound."""
         wake_seed, z_seed, x_seed = tf.unstack(tfp.random.split_seed(batch.seed, n=3))
-        bound, log_joint = self._wake(batch.x, wake_seed)
+        # For reporting only: training differentiates neither it nor through its draws of z, which
+        # are the wake phase's (XLA computes them once).
+        bound = self.bound(batch.x, wake_seed)
+        log_joint = self._wake(batch.x, wake_seed)
         log_posterior = self._sleep(tf.shape(batch.x)[0], z_seed, x_seed)
         aims = log_joint + log_posterior  # [B]
         loss = -minibatch_bound(aims, 1.0, batch.weights, batch.size)
@@ -36,16 +39,13 @@ class WakeSleep(AEVB):
             loss += penalty / (batch.num_data * batch.num_devices)
         return loss, bound
 
-    def _wake(self, x: tf.Tensor, seed: tf.Tensor) -> tuple[Bound, tf.Tensor]:
-        """Returns the bound (for reporting) and log p(x, z) [B], which knows nothing of q."""
-        posterior, prior = self.encoder(x), self.prior_distribution()
-        seed = device_seed(posterior, seed)
-        z, log_q = posterior.experimental_sample_and_log_prob(self.num_samples, seed=seed)
+    def _wake(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of log p(x, z) [B] over draws from q(z|x)."""
+        posterior = self.encoder(x)
+        z = posterior.sample(self.num_samples, seed=device_seed(posterior, seed))
         z = tf.stop_gradient(z)  # [L, B, J]
-        reconstruction = tf.reduce_mean(self.log_likelihood(x, z), axis=0)
-        log_prior = tf.reduce_mean(prior.log_prob(z), axis=0)
-        kl = tf.reduce_mean(log_q, axis=0) - log_prior
-        return Bound(reconstruction - kl, reconstruction, kl), reconstruction + log_prior
+        log_joint = self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
+        return tf.reduce_mean(log_joint, axis=0)
 
     def _sleep(self, count: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
         """Returns log q(z|x) [B] at `count` draws from the generative model."""

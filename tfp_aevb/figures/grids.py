@@ -73,7 +73,7 @@ def _figure_size(rows: int, columns: int, images: np.ndarray) -> tuple[float, fl
 def samples_figure(
     means: np.ndarray, title: str = "samples from the model", *, columns: int | None = None
 ) -> Figure:
-    """Draws decoder means of samples z ~ p(z) (paper Figure 5).
+    """Draws decoder means of samples z ~ p(z) (Figure 5).
 
     Args:
       means: [N, H, W] or [N, H, W, 3], in [0, 1].
@@ -146,7 +146,7 @@ def _quantiles(num: int) -> np.ndarray:
 
 
 def manifold_grid(num: int) -> np.ndarray:
-    """Latent points for the learned 2-D manifold (paper Figure 4).
+    """Latent points for the learned 2-D manifold (Figure 4).
 
     The centres (i + 0.5) / num of equal cells of the unit square go through the inverse CDF of the
     Gaussian (infinite at 0 and 1, which they avoid). Points are listed as `image_grid` places
@@ -165,7 +165,7 @@ def manifold_grid(num: int) -> np.ndarray:
 
 @styled
 def manifold_figure(images: np.ndarray, num: int, title: str = "learned data manifold") -> Figure:
-    """Draws decoder means at the points of `manifold_grid` (paper Figure 4).
+    """Draws decoder means at the points of `manifold_grid` (Figure 4).
 
     Args:
       images: [num^2, H, W] or [num^2, H, W, 3], in [0, 1], in the order of `manifold_grid`.

@@ -62,7 +62,7 @@ class _LogitBernoulli(tfd.Bernoulli):
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class BernoulliLikelihood(Likelihood):
-    """p(x|z): independent Bernoulli pixels, parameterised by logits (Equation 11).
+    """p(x|z): independent Bernoulli pixels, parameterised by logits (Eq. 11).
 
     Args:
         event_shape: shape of x, for instance 784 or (28, 28).
@@ -129,7 +129,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(x; mu(z), diag(sigma^2)) (Equation 12; with a sigmoid mean for Frey Face).
+    """p(x|z) = N(x; mu(z), diag(sigma^2)) (Eq. 12).
 
     Args:
         event_shape: shape of x, for instance 560 or (28, 20).

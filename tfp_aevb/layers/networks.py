@@ -25,7 +25,7 @@ def bounded_log_variance(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class MLP(tf_keras.layers.Layer):
-    """A multi-layer perceptron with linear outputs (paper, Equations 11 and 12).
+    """A multi-layer perceptron with linear outputs (Appendix C).
 
     `h = activation(W[1] x + b[1])`, ..., `y = W[n] h + b[n]`. The network is a function of an
     explicit list of weights (`apply`), so that a posterior over the weights can be drawn from and

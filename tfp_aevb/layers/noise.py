@@ -66,7 +66,7 @@ def device_seed(distribution: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
 
 
 class RowNoise:
-    """Mix-in for a transformed standard normal whose batch is the rows of a minibatch."""
+    """Draws z = g(eps, x) with eps ~ N(0, I) by row of the minibatch: a mix-in (Eq. 4)."""
 
     bijector: Any
 

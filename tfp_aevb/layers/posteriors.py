@@ -13,7 +13,7 @@ from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class DiagonalGaussianPosterior(NetworkDistribution):
-    """q(z|x) = N(z; mu(x), diag(sigma^2(x))), with a log-variance head (Equations 9 and 12).
+    """q(z|x) = N(z; mu(x), diag(sigma^2(x))), with a log-variance head (Eq. 9).
 
     log sigma^2 is kept within [-14, 14].
 
