@@ -63,11 +63,11 @@ MODELS = {
 @pytest.fixture(scope="module", params=list(MODELS))
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[AEVB, Any]:
+) -> tuple[AEVB, Any, Path]:
     model = MODELS[request.param]()
     path = tmp_path_factory.mktemp(request.param) / "saved_model"
     export_saved_model(model, path)
-    return model, tf.saved_model.load(path)
+    return model, tf.saved_model.load(path), path
 
 
 def _data(model: AEVB, num_data: int) -> tf.Tensor:
@@ -124,9 +124,9 @@ def _assert_same_outputs(outputs: dict[str, Any], expected: dict[str, Any]) -> N
 @pytest.mark.parametrize("num_data", [1, 7])
 @pytest.mark.parametrize("signature", list(LIVE))
 def test_signature_gives_the_live_models_values(
-    exported: tuple[AEVB, Any], signature: str, num_data: int
+    exported: tuple[AEVB, Any, Path], signature: str, num_data: int
 ) -> None:
-    model, loaded = exported
+    model, loaded, _ = exported
     inputs = _inputs(model, signature, num_data)
     expected = _expected(model, signature, inputs)
     _assert_same_outputs(loaded.signatures[signature](**inputs), expected)
@@ -134,8 +134,8 @@ def test_signature_gives_the_live_models_values(
     _assert_same_outputs(getattr(loaded, method)(**inputs), expected)
 
 
-def test_served_number_of_samples_and_seed_are_heeded(exported: tuple[AEVB, Any]) -> None:
-    model, loaded = exported
+def test_served_number_of_samples_and_seed_are_heeded(exported: tuple[AEVB, Any, Path]) -> None:
+    model, loaded, _ = exported
     x, other_seed = _data(model, 2), SEED + 1
     for num_samples in (1, 600):  # more than one chunk
         expected = importance_log_prob(model, x, tf.constant(num_samples), other_seed)
@@ -166,12 +166,11 @@ for package in ("tensorflow_probability", "tf_keras", "tfp_aevb"):
 """
 
 
+@pytest.mark.parametrize("exported", ["default", "gaussian"], indirect=True)
 def test_every_signature_serves_where_only_tensorflow_is_imported(
-    exported: tuple[AEVB, Any], tmp_path: Path
+    exported: tuple[AEVB, Any, Path], tmp_path: Path
 ) -> None:
-    model, loaded = exported
-    path = tmp_path / "saved_model"
-    export_saved_model(model, path)
+    model, _, path = exported
     inputs, expected = {}, {}
     for signature in LIVE:
         for num_data in (1, 7):
@@ -191,6 +190,11 @@ def test_every_signature_serves_where_only_tensorflow_is_imported(
         _assert_same_outputs({name: value}, {name: expected[key]})
 
 
+def _assert_serves(path: Path, model: AEVB) -> None:
+    loaded, x = tf.saved_model.load(path), _data(model, 2)
+    np.testing.assert_allclose(loaded.encode(x)["loc"], model.encode(x).mean(), atol=1e-5)
+
+
 def test_only_the_models_parameters_are_saved(tmp_path: Path) -> None:
     model = small_model()
     export_saved_model(model, tmp_path / "saved_model")
@@ -201,19 +205,18 @@ def test_only_the_models_parameters_are_saved(tmp_path: Path) -> None:
 
 
 def test_saved_model_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path, x = tmp_path / "new" / "saved_model", binary_data(2)
+    path = tmp_path / "new" / "saved_model"
     first, second = small_model(weight_seed=1), small_model(weight_seed=2)
     for model in (first, second):
         export_saved_model(model, path)
-        loc = tf.saved_model.load(path).encode(x)["loc"]
-        np.testing.assert_allclose(loc, model.encode(x).mean(), atol=1e-5)
+        _assert_serves(path, model)
     assert [entry.name for entry in path.parent.iterdir()] == ["saved_model"]
 
 
 def test_failed_export_leaves_the_old_saved_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, x = tmp_path / "saved_model", binary_data(2)
+    path = tmp_path / "saved_model"
     model = small_model(weight_seed=1)
     export_saved_model(model, path)
     save = tf.saved_model.save
@@ -225,8 +228,7 @@ def test_failed_export_leaves_the_old_saved_model(
     monkeypatch.setattr(tf.saved_model, "save", save_then_fail)
     with pytest.raises(OSError, match="no space"):
         export_saved_model(small_model(weight_seed=2), path)
-    loc = tf.saved_model.load(path).encode(x)["loc"]
-    np.testing.assert_allclose(loc, model.encode(x).mean(), atol=1e-5)
+    _assert_serves(path, model)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -247,8 +249,9 @@ def test_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_written_to(tmp_path: Path) -> None:
-    export_saved_model(small_model(), tmp_path)
-    assert tf.saved_model.load(tmp_path).encode(binary_data(3))["loc"].shape == (3, LATENT_DIM)
+    model = small_model()
+    export_saved_model(model, tmp_path)
+    _assert_serves(tmp_path, model)
 
 
 def test_lookup_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,22 +21,20 @@ DEFAULT_SIGNATURE = "encode"
 def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     """Writes a SavedModel that loads in a process with `tensorflow` and nothing else.
 
-    It is written beside `directory` and moved into place when complete. Each signature is also a
-    method of the loaded object. Any number B of datapoints may be given; all randomness comes from
-    `seed`, [2] int32, and gives the draws of the live model without XLA on the same kind of device.
+    It is written beside `directory` and moved into place when complete. The signatures, each also a
+    method of the loaded object, take and return float32 tensors, for any number B of datapoints:
 
-    | signature     | inputs                          | outputs                                      |
-    |---------------|---------------------------------|----------------------------------------------|
-    | `encode`      | x [B, ...event]                 | `loc`, `stddev` [B, J] of q(z given x)       |
-    | `decode`      | z [B, J]                        | `mean` [B, ...event] of p(x given z)         |
-    | `reconstruct` | x                               | `mean`, decoded from q's mean                |
-    | `sample`      | num_samples, seed               | `z` [n, J], `x` [n, ...event] and x's `mean` |
-    | `elbo`        | x, num_samples, seed            | `elbo`, `reconstruction`, `kl` [B], nats     |
-    | `log_prob`    | x, num_samples, seed            | `log_prob` [B], nats, by importance sampling |
-    |               |                                 | and its `effective_sample_size` [B]          |
+    - `encode`, also `serving_default`: x [B, ...event] -> `loc`, `stddev` [B, J] of q(z|x).
+    - `decode`: z [B, J] -> `mean` [B, ...event] of p(x|z).
+    - `reconstruct`: x -> `mean` [B, ...event] of p(x|z) at z = the mean of q(z|x).
+    - `sample`: num_samples, seed -> `z` [n, J], `x` [n, ...event], `mean` [n, ...event] of p(x|z).
+    - `elbo`: x, num_samples, seed -> `elbo`, `reconstruction`, `kl` [B] nats, by the model's
+      objective.
+    - `log_prob`: x, num_samples, seed -> `log_prob` [B] nats, `effective_sample_size` [B]; see
+      `importance_log_prob`.
 
-    `serving_default` is `encode`. All tensors are float32 but `num_samples`, an int32 scalar, and
-    `seed`. `elbo` takes the model's objective, and no prior on parameters enters it.
+    `num_samples` is an int32 scalar and `seed` [2] int32. The draws are those of the live model
+    without XLA, on the same kind of device.
 
     Args:
         model: the model; its parts may be layers, or callables with variables of any kind.
@@ -69,7 +68,7 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _endpoints(model: AEVB) -> dict[str, Callable]:
+def _endpoints(model: AEVB) -> dict[str, Any]:
     """Returns the functions to serve: name -> `tf.function` with an input signature."""
     x_spec = tf.TensorSpec([None, *model.event_shape], tf.float32, name="x")
     z_spec = tf.TensorSpec([None, model.latent_dim], tf.float32, name="z")
@@ -128,8 +127,8 @@ def _assert_positive(num_samples: tf.Tensor) -> None:
     tf.debugging.assert_positive(num_samples, message="`num_samples` must be at least 1")
 
 
-def _captured_variables(functions: dict[str, Callable]) -> list[tf.Variable]:
-    """Returns the variables that the functions read, those which nothing tracks among them."""
+def _captured_variables(functions: dict[str, Any]) -> list[tf.Variable]:
+    """Returns the variables that the concrete functions read, whether or not the model has them."""
     variables = {v.ref(): v for function in functions.values() for v in function.graph.variables}
     handles = {id(variable.handle) for variable in variables.values()}
     for name, function in functions.items():

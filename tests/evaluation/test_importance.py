@@ -15,9 +15,7 @@ FAR_AWAY = LINEAR.data(1) + 300.0  # log p(x) is below -1e4: p(x) itself underfl
 SEED = tf.constant([3, 7])
 
 
-def _model(
-    part: str = "", factor: float = 1.0, shift: float = 0.0, widen: float = 1.0
-) -> AEVB:
+def _model(part: str = "", factor: float = 1.0, shift: float = 0.0, widen: float = 1.0) -> AEVB:
     """Returns the linear-Gaussian model; the log density of `part` is multiplied by `factor`."""
 
     def changed(name: str, distribution: tfd.Distribution) -> tfd.Distribution:

@@ -85,7 +85,9 @@ def train_config(options: SimpleNamespace) -> TrainConfig:
     settings: dict[str, Any] = {}
     for field in dataclasses.fields(TrainConfig):
         value = getattr(options, field.name)
-        settings[field.name] = _widths(value) if field.name == "hidden_units" else value
+        if field.name == "hidden_units":
+            value = whole_numbers(options, "hidden_units")
+        settings[field.name] = value
     try:
         return TrainConfig(**settings)
     except ValueError as error:
@@ -136,10 +138,16 @@ def _shown(flag: flags.Flag) -> str:
     return str(flag.default).lower() if flag.boolean else str(flag.default)
 
 
-def _widths(values: Sequence[str]) -> tuple[int, ...]:
+def whole_numbers(options: SimpleNamespace, name: str) -> tuple[int, ...]:
+    """Returns the value of a list flag as whole numbers.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    values = getattr(options, name)
     try:
         return tuple(int(value) for value in values)
     except ValueError:
         raise UsageError(
-            f"--hidden_units must be whole numbers, e.g. 500 or 200,200; got {','.join(values)!r}"
+            f"--{name} must be whole numbers, e.g. 500 or 200,200; got {','.join(values)!r}"
         ) from None

@@ -16,6 +16,7 @@ VERBS = {
     "figures": "draw a run's pictures again",
     "sample": "draw from a run's model",
     "export": "write a run's model as a SavedModel",
+    "reproduce": "run an experiment of the paper and draw its figure",
 }
 
 # What a user's input or machine can cause; anything else is a bug and keeps its traceback.
@@ -57,5 +58,5 @@ def _fail(message: str, code: int) -> int:
 
 def _overview() -> str:
     lines = ["python -m tfp_aevb VERB --flag=value ...", ""]
-    lines += [f"  {verb:<10}{summary}" for verb, summary in VERBS.items()]
+    lines += [f"  {verb:<11}{summary}" for verb, summary in VERBS.items()]
     return "\n".join([*lines, "", "python -m tfp_aevb VERB --help lists the flags of a verb."])

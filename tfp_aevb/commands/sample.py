@@ -11,7 +11,9 @@ from tfp_aevb.commands import flags as flags_lib
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `sample`."""
     flags_lib.define_workdir(values)
-    flags.DEFINE_integer("num", 100, "how many", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "num", 100, "how many", lower_bound=1, upper_bound=1_000_000, flag_values=values
+    )
     flags.DEFINE_string(
         "output",
         None,

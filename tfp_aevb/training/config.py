@@ -88,6 +88,9 @@ class TrainConfig:
         "float32", "of the networks; distributions are float32", ("float32", "mixed_bfloat16")
     )
     xla: bool = _setting(True, "compile the training loop with XLA")
+    eval_split: str = _setting(
+        "validation", "data followed while training, in metrics.csv", ("validation", "test")
+    )
     eval_every: int = _setting(500, "updates between validations (rows of metrics.csv)", lower=1)
     checkpoint_secs: float = _setting(30.0, "seconds between checkpoints", lower=0.0)
     nan_policy: str = _setting(

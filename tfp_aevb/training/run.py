@@ -98,6 +98,7 @@ def _fit(
     signals: StopSignals,
 ) -> None:
     train = observations(dataset.train, dataset)
+    followed = observations(getattr(dataset, config.eval_split), dataset)
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
 
@@ -119,7 +120,7 @@ def _fit(
             initial_epoch=initial_epoch,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            validation_data=observations(dataset.validation, dataset),
+            validation_data=followed,
             callbacks=callbacks,
             verbose=0,
         )
