@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import OBJECTIVES
 from tfp_aevb.training.files import write_json
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
@@ -92,14 +91,7 @@ def _endpoints(model: AEVB) -> dict[str, Any]:
 
     def elbo(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         _assert_positive(num_samples)
-        objective = OBJECTIVES[model.objective]
-        return objective(
-            model.encode(x),
-            model.prior_distribution(),
-            lambda z: model.log_likelihood(x, z),
-            num_samples,
-            seed,
-        )._asdict()
+        return model.bound(x, seed, num_samples)._asdict()
 
     def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         _assert_positive(num_samples)

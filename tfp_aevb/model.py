@@ -114,14 +114,16 @@ class AEVB(FusedModel):
         log_prob = self.decoder(flat_z).log_prob(flat_x)
         return tf.reshape(log_prob, [num_samples, -1])
 
-    def bound(self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | None = None) -> Bound:
+    def bound(
+        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    ) -> Bound:
         """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7."""
         posterior = self.encoder(x)
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(x, z),
-            num_samples or self.num_samples,
+            self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
         )
 
@@ -225,7 +227,8 @@ def _serialize(name: str, part: Any) -> Any:
     if not isinstance(part, tf_keras.layers.Layer):
         raise TypeError(
             f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make "
-            "it a tf_keras layer registered with `register_keras_serializable`, or use `export`"
+            "it a tf_keras layer registered with `register_keras_serializable`, or use "
+            "`tfp_aevb.export_saved_model`"
         )
     return tf_keras.saving.serialize_keras_object(part)
 
