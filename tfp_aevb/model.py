@@ -102,27 +102,43 @@ class AEVB(FusedModel):
         """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
         return self.decoder(tf.convert_to_tensor(z, tf.float32))
 
-    def log_likelihood(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    def log_likelihood(
+        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns log p(x|z) [L, B] in nats for `x` [B, ...event] and `z` [L, B, J].
 
-        The sample axis is folded into the batch around the decoder, so that any network will do.
+        `seed` is for models whose p(x|z) has random parameters; this one does not use it.
         """
+        del seed
+        return self._fold(self.decoder, x, z)
+
+    def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Folds the sample axis into the batch around `decoder`, so that any network will do."""
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
         flat_z = tf.reshape(z, [-1, self.latent_dim])  # [L * B, J]
         repeats = [num_samples] + [1] * (x.shape.rank - 1)
         flat_x = tf.tile(x, repeats)
-        log_prob = self.decoder(flat_z).log_prob(flat_x)
+        log_prob = decoder(flat_z).log_prob(flat_x)
         return tf.reshape(log_prob, [num_samples, -1])
 
     def bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
         """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7."""
+        return self._estimate_bound(x, seed, num_samples, None)
+
+    def _estimate_bound(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_samples: int | tf.Tensor | None,
+        likelihood_seed: tf.Tensor | None,
+    ) -> Bound:
         posterior = self.encoder(x)
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
-            lambda z: self.log_likelihood(x, z),
+            lambda z: self.log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
         )

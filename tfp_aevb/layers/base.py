@@ -76,13 +76,28 @@ class NetworkDistribution(DistributionLayer):
         """Returns the distribution given `inputs` [B, ...event]."""
         return super().call(tf.cast(self.network(inputs), tf.float32), *args, **kwargs)
 
-    def apply(self, weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution given `inputs`, with the network's weights replaced."""
-        return self.distribution(tf.cast(self.network.apply(weights, inputs), tf.float32))
+    @property
+    def own_parameters(self) -> list[tf.Variable]:
+        """The variables of the layer that are not its network's."""
+        return []
+
+    @property
+    def parameters(self) -> list[tf.Variable]:
+        """All variables of the layer, in the order that `apply` takes."""
+        return [*self.network.network_weights, *self.own_parameters]
+
+    def apply(self, parameters: Sequence[tf.Tensor], inputs: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution given `inputs`, with `parameters` in place of the variables."""
+        split = len(self.network.network_weights)
+        outputs = tf.cast(self.network.apply(parameters[:split], inputs), tf.float32)
+        return self.distribution(outputs, *parameters[split:])
 
     @abstractmethod
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution for `params` [B, params_size] (this layer's `new`)."""
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
+        """Returns the distribution for the network's outputs `params` [B, params_size] (see `new`).
+
+        `own_parameters` take the place of the layer's, if given.
+        """
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments shared by all network distributions."""

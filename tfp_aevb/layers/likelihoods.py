@@ -91,8 +91,9 @@ class BernoulliLikelihood(Likelihood):
             reinterpreted_batch_ndims=len(event_shape),
         )
 
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
+        del own_parameters  # there are none
         return self.new(params, self.event_shape)
 
     def get_config(self) -> dict:
@@ -122,8 +123,9 @@ class ContinuousBernoulliLikelihood(Likelihood):
             tfd.ContinuousBernoulli(logits=logits), reinterpreted_batch_ndims=len(event_shape)
         )
 
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
+        del own_parameters  # there are none
         return self.new(params, self.event_shape)
 
 
@@ -192,13 +194,18 @@ class GaussianLikelihood(Likelihood):
             reinterpreted_batch_ndims=len(event_shape),
         )
 
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+    @property
+    def own_parameters(self) -> list[tf.Variable]:
+        """The log-variances that do not depend on z, if they are learned."""
+        return [self.log_variance] if self.variance in ("global", "scalar") else []
+
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
-        if self.variance == "per_pixel":
-            log_variance = None
-        elif isinstance(self.variance, str):
-            log_variance = tf.cast(self.log_variance, tf.float32)
-        else:
+        log_variance = None
+        if own_parameters or self.own_parameters:
+            (log_variance,) = own_parameters or self.own_parameters
+            log_variance = tf.cast(log_variance, tf.float32)
+        elif not isinstance(self.variance, str):
             log_variance = tf.constant(math.log(self.variance), tf.float32)
         return self.new(params, self.event_shape, self.mean, log_variance)
 

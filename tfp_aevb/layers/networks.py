@@ -108,8 +108,12 @@ class MLP(tf_keras.layers.Layer):
             else:
                 hidden = tf.matmul(hidden, kernel) + bias
             if i < last:
-                hidden = self._activation_fn(hidden)
+                hidden = self.activate(hidden)
         return hidden
+
+    def activate(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Applies the hidden layers' activation."""
+        return self._activation_fn(hidden)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

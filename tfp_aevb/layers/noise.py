@@ -52,6 +52,22 @@ def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.gather(everything, _kept(rows, tf.shape(x)[0]))
 
 
+def normal_rows(
+    sample_shape: tf.Tensor, batch_shape: tf.Tensor, event_shape: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Returns N(0, 1) draws [*sample_shape, *batch_shape, *event_shape], event rank 1.
+
+    Inside `batch_rows`, where the batch is some rows of the minibatch, they are those rows' draws.
+    """
+    rows = _current_rows()
+    batch = batch_shape if rows is None else [rows.total]
+    shape = tf.concat([sample_shape, batch, event_shape], axis=0)
+    noise = tf.random.stateless_normal(shape, seed)
+    if rows is None:
+        return noise
+    return tf.gather(noise, _kept(rows, batch_shape[0]), axis=-2)
+
+
 def device_seed(distribution: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
     """Returns the seed for drawing from `distribution` on this device.
 
@@ -76,15 +92,7 @@ class RowNoise:
         sample_shape = tf.reshape(tf.cast(sample_shape, tf.int32), [-1])
         batch_shape = self.batch_shape_tensor()  # type: ignore[attr-defined]
         event_shape = self.event_shape_tensor()  # type: ignore[attr-defined]
-        rows = _current_rows()
-        if rows is None:
-            shape = tf.concat([sample_shape, batch_shape, event_shape], axis=0)
-            noise = tf.random.stateless_normal(shape, seed)
-        else:
-            shape = tf.concat([sample_shape, [rows.total], event_shape], axis=0)
-            everything = tf.random.stateless_normal(shape, seed)
-            noise = tf.gather(everything, _kept(rows, batch_shape[0]), axis=-2)
-        return self.bijector.forward(noise)
+        return self.bijector.forward(normal_rows(sample_shape, batch_shape, event_shape, seed))
 
     def _sample_and_log_prob(self, sample_shape: Any, seed: Any, **kwargs: Any) -> tuple:
         z = self._call_sample_n(sample_shape, seed, **kwargs)

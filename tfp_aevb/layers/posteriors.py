@@ -38,8 +38,9 @@ class DiagonalGaussianPosterior(NetworkDistribution):
         scale = tf.exp(0.5 * bounded_log_variance(log_variance))
         return DiagonalGaussian(loc=loc, scale_diag=scale)
 
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
+        del own_parameters  # there are none
         return self.new(params)
 
     def get_config(self) -> dict:
@@ -90,8 +91,9 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
         scale_tril = tf.stack(rows, axis=-2)  # [..., J, J]
         return FullCovarianceGaussian(loc=loc, scale_tril=scale_tril)
 
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
+        del own_parameters  # there are none
         return self.new(params, self.latent_dim)
 
     def get_config(self) -> dict:

@@ -42,7 +42,7 @@ class FusedModel(tf_keras.Model):
     Args:
         parameter_prior: `None` for maximum likelihood, `"normal"` for MAP with N(0, I) on every
             parameter, which adds ||w||^2 / (2 N) to the loss.
-        num_data: N; by default the number of datapoints given to `fit`.
+        num_data: N; by default the number of datapoints last given to `fit`.
         seed: of every random draw while training and evaluating.
     """
 
@@ -162,11 +162,12 @@ class FusedModel(tf_keras.Model):
                 split = int(len(x) * (1.0 - validation_split))
                 x, validation_data = x[:split], x[split:]
             self.check_observations(x)
+            self._fitted_num_data = len(x)
             shuffle_seed = self.seed if shuffle else None
             batches = RowBatches(
                 x,
                 batch_size or 100,
-                self.num_data,
+                self._known_num_data,
                 shuffle_seed,
                 num_devices=self._num_devices,
                 on_device=True,
@@ -213,6 +214,11 @@ class FusedModel(tf_keras.Model):
     _train_batches: RowBatches | StreamBatches | None = None
     _eval_batches: RowBatches | StreamBatches | None = None
     _adaptive_blocks = True
+    _fitted_num_data: int | None = None
+
+    @property
+    def _known_num_data(self) -> int | None:
+        return self.num_data or self._fitted_num_data
 
     def _eval_rows(self, x: Any, batch_size: int | None) -> RowBatches:
         x = as_observations(x)
@@ -220,7 +226,7 @@ class FusedModel(tf_keras.Model):
         return RowBatches(
             x,
             batch_size or EVAL_BATCH,
-            self.num_data,
+            self._known_num_data,
             None,
             num_devices=self._num_devices,
             on_device=False,

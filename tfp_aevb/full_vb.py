@@ -1,0 +1,209 @@
+"""Full variational Bayes: a posterior over the generative parameters too (paper, Appendix F).
+
+log p(X) = KL(q(theta) || p(theta|X)) + L(phi; X) (Eq. 13), with L bounded below in turn by the
+variational bound of each datapoint (Eq. 14 to 16). Written per datapoint, in nats, the estimate is
+
+    f / N = log p_theta(x|z) + log p(z) - log q(z|x) + ( log p(theta) - log q(theta) ) / N
+
+with theta = mu + sigma * zeta (Eq. 19, 23): N multiplies the data's terms only (Eq. 21).
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.noise import normal_rows
+from tfp_aevb.model import AEVB
+from tfp_aevb.objectives import Bound, minibatch_bound
+from tfp_aevb.training.loops import Minibatch
+
+
+@tf_keras.saving.register_keras_serializable(PACKAGE)
+class FullVB(AEVB):
+    """An `AEVB` model with q(theta) over the decoder's parameters (Algorithm 2).
+
+    q(theta) is a diagonal Gaussian whose means are the decoder's own variables; the prior is
+    N(0, I). `encode`, `decode`, `sample` and `reconstruct` use the means; the bound and
+    `log_likelihood` average over draws. The encoder's parameters are point estimates.
+
+    Args:
+        prior: p(z), without parameters.
+        encoder: q(z|x).
+        decoder: p(x|z): a likelihood layer of this package.
+        shared_draw: one theta for a whole minibatch, instead of one for each datapoint.
+        sampled_parameter_kl: estimate the theta term with the draw (Eq. 21) instead of in closed
+            form (F.1, Eq. 24); needs `shared_draw`.
+        initial_stddev: sigma at the start.
+        **kwargs: `objective`, `num_samples`, `num_data`, `seed`, see `AEVB`. `num_data` (N) is
+            needed to evaluate before `fit`.
+
+    Raises:
+        ValueError: if the prior has parameters, or the decoder is not of this package.
+    """
+
+    def __init__(
+        self,
+        prior: tfp.distributions.Distribution,
+        encoder: tf_keras.layers.Layer,
+        decoder: NetworkDistribution,
+        *,
+        shared_draw: bool = False,
+        sampled_parameter_kl: bool = False,
+        initial_stddev: float = 0.01,
+        **kwargs,
+    ) -> None:
+        if kwargs.get("parameter_prior") is not None:
+            raise ValueError("full variational Bayes has its own `parameter_prior`; leave it out")
+        if not isinstance(decoder, NetworkDistribution):
+            raise ValueError(
+                "full variational Bayes needs a likelihood layer of tfp_aevb as decoder, got "
+                f"{type(decoder).__name__}"
+            )
+        if getattr(prior, "trainable_variables", ()):
+            raise ValueError(f"full variational Bayes needs a prior without parameters: {prior}")
+        if sampled_parameter_kl and not shared_draw:
+            raise ValueError("`sampled_parameter_kl` needs `shared_draw`")
+        self._initial_stddev = initial_stddev
+        self._shared_draw = shared_draw
+        self._sampled_parameter_kl = sampled_parameter_kl
+        super().__init__(prior, encoder, decoder, **kwargs)
+
+    def _build_parts(self) -> None:
+        self.decoder(tf.zeros([1, self.prior_distribution().event_shape[0]]))
+        start = tf_keras.initializers.Constant(2.0 * tf.math.log(self._initial_stddev).numpy())
+        self.theta_log_variances = [
+            self.add_weight(f"theta_log_variance_{i}", mean.shape, initializer=start)
+            for i, mean in enumerate(self._likelihood.parameters)
+        ]
+        super()._build_parts()
+
+    @property
+    def _likelihood(self) -> NetworkDistribution:
+        assert isinstance(self.decoder, NetworkDistribution)  # checked at the start
+        return self.decoder
+
+    def parameter_kl(self) -> tf.Tensor:
+        """Returns KL(q(theta) || p(theta)) in closed form (Eq. 24), scalar, nats.
+
+        -1/2 sum{ 1 + log sigma^2 - mu^2 - sigma^2 }, over all of theta.
+        """
+        terms = []
+        for mean, log_variance in self._theta():
+            terms.append(1.0 + log_variance - tf.square(mean) - tf.exp(log_variance))
+        return -0.5 * tf.add_n([tf.reduce_sum(term) for term in terms])
+
+    def draw_parameters(self, seed: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Draws theta ~ q(theta) (Eq. 19).
+
+        Returns:
+            theta, in the order of `decoder.parameters`; and log q(theta) - log p(theta) at it,
+            scalar, nats.
+        """
+        theta, terms = [], []
+        seeds = tf.unstack(tfp.random.split_seed(seed, n=len(self.theta_log_variances)))
+        for (mean, log_variance), part_seed in zip(self._theta(), seeds, strict=True):
+            zeta = tf.random.stateless_normal(mean.shape, part_seed)
+            theta.append(mean + tf.exp(0.5 * log_variance) * zeta)
+            terms.append(tf.square(theta[-1]) - tf.square(zeta) - log_variance)
+        return theta, 0.5 * tf.add_n([tf.reduce_sum(term) for term in terms])
+
+    def log_likelihood(
+        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns log p_theta(x|z) [L, B] in nats, theta drawn from q(theta) by `seed`.
+
+        Without a seed theta is at its mean. With `shared_draw` all of [L, B] have one theta, else
+        each has its own.
+        """
+        if seed is None:
+            return super().log_likelihood(x, z)
+        if self._shared_draw:
+            theta, _ = self.draw_parameters(seed)
+            return self._fold(lambda flat_z: self._likelihood.apply(theta, flat_z), x, z)
+        return self._fold(
+            lambda flat_z: self._decode_with_own_draws(flat_z, tf.shape(z), seed), x, z
+        )
+
+    def _decode_with_own_draws(
+        self, flat_z: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor
+    ) -> tfp.distributions.Distribution:
+        """Returns p_theta(x|z) with a theta of its own for each row of `flat_z` [L * B, J].
+
+        A row of a dense layer's outputs is then N(h mu, h^2 sigma^2), independent between outputs
+        and rows: drawing the outputs is the same as drawing theta, and far cheaper.
+        """
+        network = self._likelihood.network
+        theta = list(self._theta())
+        seeds = tf.unstack(tfp.random.split_seed(seed, n=len(theta)))
+        hidden = flat_z
+        last = len(network.network_weights) - 2
+        for i in range(0, last + 2, 2):
+            (kernel, kernel_log_variance), (bias, bias_log_variance) = theta[i], theta[i + 1]
+            mean = tf.matmul(hidden, kernel) + bias
+            variance = tf.matmul(tf.square(hidden), tf.exp(kernel_log_variance))
+            variance += tf.exp(bias_log_variance)
+            zeta = normal_rows(shape[:1], shape[1:2], tf.shape(mean)[1:], seeds[i])
+            hidden = mean + tf.sqrt(variance) * tf.reshape(zeta, tf.shape(mean))
+            if i < last:
+                hidden = network.activate(hidden)
+        own = []
+        for (mean, log_variance), part_seed in zip(
+            theta[last + 2 :], seeds[last + 2 :], strict=True
+        ):
+            event = tf.shape(tf.reshape(mean, [-1]))
+            zeta = tf.reshape(normal_rows(shape[:1], shape[1:2], event, part_seed), [-1, event[0]])
+            own.append(mean + tf.exp(0.5 * log_variance) * zeta)  # [L * B, size]
+        return self._likelihood.distribution(hidden, *own)
+
+    def bound(
+        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    ) -> Bound:
+        """Estimates the full variational bound at `x`, per datapoint (Eq. 22; F.1).
+
+        `kl` holds KL(q(z|x) || p(z)) and the theta term's share, 1/N of it.
+
+        Raises:
+            ValueError: if N is not known: neither `num_data` is given nor `fit` was called.
+        """
+        if self._known_num_data is None:
+            raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
+        return self._full_bound(x, seed, tf.constant(float(self._known_num_data)), num_samples)
+
+    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
+        """Returns minus the full variational bound per datapoint, and the bound (Eq. 22)."""
+        bound = self._full_bound(batch.x, batch.seed, batch.num_data)
+        return -minibatch_bound(bound.elbo, 1.0, batch.weights, batch.size), bound
+
+    def _full_bound(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor,
+        num_samples: int | tf.Tensor | None = None,
+    ) -> Bound:
+        z_seed, theta_seed = tf.unstack(tfp.random.split_seed(seed, n=2))
+        data = self._estimate_bound(x, z_seed, num_samples, theta_seed)
+        if self._sampled_parameter_kl:
+            _, theta_term = self.draw_parameters(theta_seed)
+        else:
+            theta_term = self.parameter_kl()
+        share = theta_term / num_data
+        return Bound(data.elbo - share, data.reconstruction, data.kl + share)
+
+    def _theta(self) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Means and log-variances of q(theta), in the order of `decoder.parameters`."""
+        log_variances = map(bounded_log_variance, self.theta_log_variances)
+        return list(zip(self._likelihood.parameters, log_variances, strict=True))
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments, its parts serialised."""
+        config = super().get_config()
+        del config["parameter_prior"]
+        return {
+            **config,
+            "shared_draw": self._shared_draw,
+            "sampled_parameter_kl": self._sampled_parameter_kl,
+            "initial_stddev": self._initial_stddev,
+        }
