@@ -1,5 +1,6 @@
 """Shared by the tests: small models, a model with an exact answer, and statistical assertions."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,6 +41,25 @@ def compiled(model: AEVB, optimizer: Any = None, **kwargs) -> AEVB:
     """Compiles without XLA unless asked, with SGD unless given an optimizer."""
     kwargs = {"jit_compile": False, **kwargs}
     model.compile(optimizer or tf_keras.optimizers.SGD(0.05), **kwargs)
+    return model
+
+
+@functools.cache
+def _shared_model() -> tuple[AEVB, list[tf.Variable], list[np.ndarray]]:
+    model = compiled(small_model())
+    variables = [*model.variables, *model.optimizer.variables]
+    return model, variables, [variable.numpy() for variable in variables]
+
+
+def fresh_model(learning_rate: float = 0.05) -> AEVB:
+    """Returns the small model compiled with SGD, as newly made.
+
+    The tests share it, and its compiled functions: it is good until the next call.
+    """
+    model, variables, start = _shared_model()
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    model.optimizer.learning_rate = learning_rate
     return model
 
 

@@ -15,6 +15,7 @@ from tests.helpers import (
     assert_same_arrays,
     binary_data,
     compiled,
+    fresh_model,
     small_model,
     weights_of,
 )
@@ -27,9 +28,9 @@ tfd = tfp.distributions
 X = binary_data()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model() -> AEVB:
-    return compiled(small_model())
+    return fresh_model()
 
 
 def _fit(model: AEVB, x=X, **kwargs) -> dict:
@@ -52,24 +53,26 @@ def _fit(model: AEVB, x=X, **kwargs) -> dict:
     ids=["x, x", "observations", "tensor", "list", "bool", "bytes"],
 )
 def test_arrays_in_every_form_train_alike(form: Callable) -> None:
-    first, second = compiled(small_model()), compiled(small_model())
-    _fit(first)
-    second.fit(*form(X), batch_size=10, verbose=0)
-    for a, b in zip(weights_of(first), weights_of(second), strict=True):
+    model = fresh_model()
+    _fit(model)
+    expected, model = weights_of(model), fresh_model()
+    model.fit(*form(X), batch_size=10, verbose=0)
+    for a, b in zip(expected, weights_of(model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("labels", [lambda x: x, lambda x: (x, x[:, 0]), lambda x: ((x, x), x)])
 def test_streams_of_x_or_x_and_anything_train_alike(labels: Callable) -> None:
     stream = tf.data.Dataset.from_tensor_slices(X).batch(10)
-    first, second = compiled(small_model()), compiled(small_model())
-    first.fit(stream, verbose=0)
-    second.fit(stream.map(labels), verbose=0)
-    assert_same_arrays(weights_of(first), weights_of(second))
+    model = fresh_model()
+    model.fit(stream, verbose=0)
+    expected, model = weights_of(model), fresh_model()
+    model.fit(stream.map(labels), verbose=0)
+    assert_same_arrays(expected, weights_of(model))
 
 
 def test_history_has_the_bound_and_its_terms() -> None:
-    history = _fit(compiled(small_model()), epochs=2, validation_data=X[:5])
+    history = _fit(fresh_model(), epochs=2, validation_data=X[:5])
     assert set(history) == {*METRICS, *(f"val_{name}" for name in METRICS)}
     assert all(len(values) == 2 for values in history.values())
     for prefix in ("", "val_"):
@@ -170,7 +173,7 @@ def test_samples_have_the_moments_of_a_linear_gaussian() -> None:
 
 
 def test_early_stopping_stops_and_restores_the_best_weights() -> None:
-    model = compiled(small_model(), tf_keras.optimizers.SGD(0.0))
+    model = fresh_model(0.0)
     start = weights_of(model)
     callback = tf_keras.callbacks.EarlyStopping(
         "val_elbo", patience=2, mode="max", restore_best_weights=True
@@ -181,7 +184,7 @@ def test_early_stopping_stops_and_restores_the_best_weights() -> None:
 
 
 def test_model_checkpoints_are_whole_models(tmp_path: Path) -> None:
-    model = compiled(small_model())
+    model = fresh_model()
     callback = tf_keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"))
     _fit(model, epochs=2, callbacks=[callback])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.keras", "2.keras"]
@@ -192,7 +195,7 @@ def test_model_checkpoints_are_whole_models(tmp_path: Path) -> None:
 
 
 def test_a_learning_rate_schedule_is_followed() -> None:
-    model = compiled(small_model())
+    model = fresh_model()
     start = weights_of(model)
     callback = tf_keras.callbacks.LearningRateScheduler(lambda epoch: 0.0 if epoch < 2 else 0.1)
     _fit(model, epochs=2, callbacks=[callback])
@@ -201,11 +204,10 @@ def test_a_learning_rate_schedule_is_followed() -> None:
     assert all((a != b).any() for a, b in zip(start, weights_of(model), strict=True))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
-def test_a_saved_model_goes_on_as_if_it_had_never_stopped(tmp_path: Path, optimizer: str) -> None:
+def test_a_saved_model_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     whole, saved = (
-        compiled(small_model(parameter_prior="normal", seed=3), optimizer, steps_per_execution=2)
+        compiled(small_model(parameter_prior="normal", seed=3), "adam", steps_per_execution=2)
         for _ in range(2)
     )
     _fit(whole, epochs=4)
@@ -259,7 +261,7 @@ class _ModuleEncoder(tf.Module):
         return tfd.MultivariateNormalDiag(tf.matmul(x, self.kernel), [0.5, 0.5])
 
 
-@pytest.mark.parametrize("objective", ["sgvb_a", "sgvb_b", "score_function"])
+@pytest.mark.parametrize("objective", ["sgvb_b", "score_function"])
 def test_keras_networks_of_the_users_are_trained(objective: str) -> None:
     encoder, decoder = _sequential_parts()
     model = compiled(small_model(None, encoder, decoder, objective=objective))

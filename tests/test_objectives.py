@@ -179,9 +179,9 @@ def test_the_score_function_gradient_varies_more_than_the_reparameterised_one() 
                 loss = -tf.reduce_mean(model.bound(x, seed).elbo)
             return [tf.reshape(g, [-1]) for g in tape.gradient(loss, weights)]
 
-        draws = [np.concatenate(gradients(tf.constant([9, i]))) for i in range(200)]
+        draws = [np.concatenate(gradients(tf.constant([9, i]))) for i in range(100)]
         spread[objective] = np.var(draws, axis=0).sum()
-    # The F quantile at 200 draws is below 1.4 at any usual level.
+    # At 100 draws, the quotient of two equal variances is below 2 at any usual level.
     assert spread["score_function"] > 5.0 * spread["sgvb_a"]
     assert spread["score_function"] > 5.0 * spread["sgvb_b"]
 

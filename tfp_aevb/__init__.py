@@ -19,6 +19,8 @@ _HOMES = {
     "BernoulliLikelihood": "tfp_aevb.layers",
     "ContinuousBernoulliLikelihood": "tfp_aevb.layers",
     "GaussianLikelihood": "tfp_aevb.layers",
+    "FullVB": "tfp_aevb.full_vb",
+    "WakeSleep": "tfp_aevb.baselines",
     # Estimators.
     "sgvb_a": "tfp_aevb.objectives",
     "sgvb_b": "tfp_aevb.objectives",

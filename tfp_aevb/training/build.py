@@ -7,10 +7,10 @@ import tf_keras
 
 from tfp_aevb import layers
 from tfp_aevb.baselines import WakeSleep
+from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig, parse_variance
 
-MODELS = {"aevb": AEVB, "wake_sleep": WakeSleep}
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
 
@@ -29,15 +29,19 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int) 
         "init_stddev": INIT_STDDEV[config.init],
         "dtype": config.precision,
     }
-    model = MODELS[config.method](
+    parts = (
         _prior(config),
         _posterior(config, network),
         _likelihood(config, event_shape, network),
+    )
+    model_class, options = _method(config)
+    model = model_class(
+        *parts,
         objective=config.objective,
         num_samples=config.num_samples,
-        parameter_prior="normal" if config.estimation == "map" else None,
         num_data=num_data,
         seed=config.seed,
+        **options,
     )
     model.compile(build_optimizer(config), jit_compile=config.xla)
     return model
@@ -54,6 +58,18 @@ def build_optimizer(config: TrainConfig) -> tf_keras.optimizers.Optimizer:
         "sgd": tf_keras.optimizers.SGD,
     }
     return optimizers[config.optimizer](rate)
+
+
+def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
+    """Returns the class of model that the method fits, and the options that are its own."""
+    if config.method == "full_vb":
+        return FullVB, {
+            "shared_draw": config.parameter_draws == "shared",
+            "sampled_parameter_kl": config.parameter_kl == "sampled",
+        }
+    parameter_prior = "normal" if config.estimation == "map" else None
+    model_class = WakeSleep if config.method == "wake_sleep" else AEVB
+    return model_class, {"parameter_prior": parameter_prior}
 
 
 def _prior(config: TrainConfig) -> tf_keras.layers.Layer:

@@ -9,7 +9,7 @@ from typing import Any
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
 
-METHODS = ("aevb", "wake_sleep")
+METHODS = ("aevb", "wake_sleep", "full_vb")
 
 
 def _setting(default: Any, help_text: str, choices: tuple = (), lower: float | None = None) -> Any:
@@ -67,7 +67,22 @@ class TrainConfig:
         "start of all parameters: N(0, 0.01) read as variance or stddev, or glorot",
         ("variance", "stddev", "glorot"),
     )
-    method: str = _setting("aevb", "learning algorithm", METHODS)
+    method: str = _setting(
+        "aevb",
+        "learning algorithm: aevb, wake_sleep, or full_vb (a posterior over the decoder's "
+        "parameters too)",
+        METHODS,
+    )
+    parameter_draws: str = _setting(
+        "per_datapoint",
+        "full_vb: draw the parameters for each datapoint, or shared by a minibatch",
+        ("per_datapoint", "shared"),
+    )
+    parameter_kl: str = _setting(
+        "analytic",
+        "full_vb: the parameters' term of the bound, in closed form or sampled (shared draws only)",
+        ("analytic", "sampled"),
+    )
     objective: str = _setting(
         "sgvb_b",
         "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), or score_function",
@@ -113,6 +128,11 @@ class TrainConfig:
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
+        if self.method == "full_vb":
+            if self.prior != "standard_normal":
+                raise ValueError("--method=full_vb needs --prior=standard_normal")
+            if self.parameter_kl == "sampled" and self.parameter_draws != "shared":
+                raise ValueError("--parameter_kl=sampled needs --parameter_draws=shared")
         if self.prior == "mixture" and self.objective == "sgvb_b":
             raise ValueError(
                 "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
