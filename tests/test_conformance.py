@@ -137,22 +137,21 @@ def test_layers_are_rebuilt_from_their_configs(case: Case) -> None:
 
 
 @every_case
-@pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
-def test_keras_files_hold_weights_and_slots(case: Case, optimizer: str, tmp_path: Path) -> None:
-    model = case.model(optimizer, run_eagerly=True)
-    start = weights_of(model)
-    _fit(model, case)
-    assert any((a != b).any() for a, b in zip(start, weights_of(model), strict=True))
-    model.save(tmp_path / "model.keras")
-    loaded = tf_keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
-    assert model.optimizer.iterations == loaded.optimizer.iterations == 2
-    for first, second in ((model, loaded), (model.optimizer, loaded.optimizer)):
-        assert_same_arrays(
-            [v.numpy() for v in first.variables], [v.numpy() for v in second.variables]
-        )
-    histories = [_fit(each, case) for each in (model, loaded)]
-    assert histories[0] == histories[1]
-    assert_same_arrays(weights_of(model), weights_of(loaded))
+def test_keras_files_hold_weights_and_slots(case: Case, tmp_path: Path) -> None:
+    model = AEVB(*case.parts(), **case.options)
+    for step, optimizer in enumerate(("adagrad", "adam"), start=1):
+        compiled(model, optimizer, run_eagerly=True)
+        model.fit(case.data, batch_size=10, steps_per_epoch=step, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = tf_keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+        assert model.optimizer.iterations == loaded.optimizer.iterations == step
+        for first, second in ((model, loaded), (model.optimizer, loaded.optimizer)):
+            assert_same_arrays(
+                [v.numpy() for v in first.variables], [v.numpy() for v in second.variables]
+            )
+        slots = [v for v in model.optimizer.variables if v.shape.rank]
+        assert len(slots) >= step * len(model.trainable_variables) - 1
+        np.testing.assert_array_equal(model.elbo(case.data, seed=1), loaded.elbo(case.data, seed=1))
 
 
 @every_name

@@ -1,7 +1,9 @@
 """absl flags of the verbs: parsing, help and one-line errors. Does not import TensorFlow."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import re
 import textwrap
 from collections.abc import Sequence
@@ -55,7 +57,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
         UsageError: if an argument is unknown, lacks its value or has a wrong one.
     """
     try:
-        rest = values(["tfp_aevb", *argv])[1:]
+        # absl prints a warning of a flag file that names itself; reading it once is enough.
+        with contextlib.redirect_stderr(io.StringIO()):
+            rest = values(["tfp_aevb", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
         name = error.flagname.partition("=")[0]
         names = [known for known in values if len(known) > 1]
@@ -67,6 +71,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
     except flags.Error as error:
         text = " ".join(str(error).split()).replace("flag --", "--")
         text = re.sub(r"invalid literal for int\(\).*", "expected a whole number", text)
+        text = re.sub(r"Non-boolean argument to boolean flag.*", "expected true or false", text)
         text = re.sub(r"could not convert string to float.*", "expected a number", text)
         raise UsageError(text) from None
     except UnicodeDecodeError:

@@ -29,7 +29,7 @@ def _native_messages_held_back() -> Iterator[None]:
 
 
 def start() -> None:
-    """Imports TensorFlow quietly, lets GPUs grow their memory, and names the device."""
+    """Imports TensorFlow quietly and lets GPUs grow their memory."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _native_messages_held_back():
         import tensorflow as tf
@@ -38,6 +38,3 @@ def start() -> None:
     tf.get_logger().setLevel("ERROR")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    names = [detail.get("device_name", "GPU") for detail in details]
-    print(f"device: {', '.join(names) or f'CPU, {os.cpu_count()} cores'}", file=sys.stderr)

@@ -168,6 +168,12 @@ class StreamBatches:
         return np.asarray(element)
 
 
+def samples_seen(step: int, num_data: int, batch_size: int) -> int:
+    """Returns how many datapoints the first `step` updates on an array use; short batches count."""
+    epochs, batches = divmod(step, -(-num_data // batch_size))
+    return epochs * num_data + min(batches * batch_size, num_data)
+
+
 def _round_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 

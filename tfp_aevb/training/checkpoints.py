@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.training.files import write_atomically, write_text
-from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.fused import FusedModel, NonFiniteBoundError
 
 KEEP = 2
 
@@ -28,10 +28,17 @@ class Checkpoints:
         self._directory = directory
 
     def save(self, model: FusedModel) -> Path:
-        """Writes the state of `model` after `model.optimizer.iterations` updates."""
+        """Writes the state of `model` after `model.optimizer.iterations` updates.
+
+        Raises:
+            NonFiniteBoundError: if a variable is NaN or infinite; nothing is written.
+        """
         step = int(model.optimizer.iterations.numpy())
+        arrays = {key: variable.numpy() for key, variable in _state(model).items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise NonFiniteBoundError(step + 1)  # of the next update, which would find it
         buffer = io.BytesIO()
-        np.savez(buffer, **{key: value.numpy() for key, value in _state(model).items()})
+        np.savez(buffer, **arrays)
         content = buffer.getvalue()
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.npz"

@@ -9,6 +9,7 @@ from typing import Any
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
 
+MAX_SEED = 2**32 - 1
 METHODS = ("aevb", "wake_sleep", "full_vb")
 
 
@@ -124,6 +125,8 @@ class TrainConfig:
             raise ValueError(f"--hidden_units must be positive, got {list(self.hidden_units)}")
         if self.learning_rate == 0.0:
             raise ValueError("--learning_rate must be positive, got 0")
+        if self.seed > MAX_SEED:
+            raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:

@@ -21,11 +21,16 @@ METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
 class NonFiniteBoundError(FloatingPointError):
-    """The bound became NaN or infinite; `step` is the number of finite updates before it."""
+    """A bound became NaN or infinite.
 
-    def __init__(self, step: int) -> None:
+    Args:
+        step: of the update, or of the last update before an evaluation.
+        what: `training`, `validation` or `evaluation`.
+    """
+
+    def __init__(self, step: int, what: str = "training") -> None:
         super().__init__(
-            f"the bound became NaN or infinite at step {step + 1}; lower the learning rate, or "
+            f"the {what} bound became NaN or infinite at step {step}; lower the learning rate, or "
             "check the data and the model's scales"
         )
         self.step = step
@@ -282,7 +287,7 @@ class FusedModel(tf_keras.Model):
                 num_steps = int(block.num_steps)
                 finite_steps = int(run_block(block))
                 if finite_steps < num_steps:
-                    raise NonFiniteBoundError(first_step + finite_steps)
+                    raise self._non_finite(train, first_step + finite_steps + 1)
                 done += num_steps
                 if not train:
                     counter.assign_add(num_steps)
@@ -291,6 +296,12 @@ class FusedModel(tf_keras.Model):
             return {metric.name: metric.result() for metric in self.averages}
 
         return keras_function
+
+    def _non_finite(self, train: bool, step: int) -> NonFiniteBoundError:
+        if train:
+            return NonFiniteBoundError(step)
+        what = "evaluation" if self._train_batches is None else "validation"
+        return NonFiniteBoundError(int(self.optimizer.iterations.numpy()), what)
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the scalar that training differentiates, and the bound it reports.

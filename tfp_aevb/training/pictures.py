@@ -9,6 +9,7 @@ from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.random import as_seed
 from tfp_aevb.training.tensorboard import kl_per_dimension
 from tfp_aevb.training.workdir import Workdir
 
@@ -57,7 +58,7 @@ def _image_figures(model: AEVB, shape: tuple[int, ...], x: np.ndarray, seed: int
     def images(values: np.ndarray | tf.Tensor) -> np.ndarray:
         return np.clip(np.reshape(values, [-1, *shape]), 0.0, 1.0)
 
-    z = model.prior_distribution().sample(NUM_SAMPLES, seed=tf.constant([seed, 0]))
+    z = model.prior_distribution().sample(NUM_SAMPLES, seed=as_seed(seed))
     drawn = {
         "reconstructions": figures.reconstructions_figure(images(x), images(model.reconstruct(x))),
         "samples": figures.samples_figure(images(model.decode(z).mean())),

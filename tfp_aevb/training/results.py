@@ -11,6 +11,7 @@ from typing import Any
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
 from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
@@ -53,7 +54,7 @@ def finish(
         "objective": config.objective,
         "num_samples": config.num_samples,
         "steps": step,
-        "samples_seen": int(last["samples_seen"]),
+        "samples_seen": samples_seen(step, len(dataset.train.x), config.batch_size),
         "images_per_second": statistics.median(row["images_per_second"] for row in log.rows),
         "training_seconds": last["seconds"],
         "restores_after_non_finite_bound": int(model.retries.numpy()),

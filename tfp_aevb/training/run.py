@@ -3,12 +3,15 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
 from tfp_aevb.training.callbacks import Progress, RunCheckpoints, RunLog, StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
@@ -47,6 +50,9 @@ def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[
     check_data(config, dataset, run.read()[1] if resuming else None)
     lock = run.claim()
     try:
+        run.check_config(config)  # again: another process may have been faster
+        if config.progress:
+            print(f"{run.path}: training on {_device_names()}", file=sys.stderr)
         run.write_config(config, data_record(dataset))
         model = build_model(config, dataset.event_shape, len(dataset.train.x))
         with StopSignals() as signals:
@@ -54,6 +60,13 @@ def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[
             return finish(config, run, dataset, model, signals)
     finally:
         lock.release()
+
+
+def _device_names() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = [detail.get("device_name", "GPU") for detail in details]
+    return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
 
 
 def _train(
@@ -102,17 +115,14 @@ def _fit(
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
 
-    def samples_seen(step: int) -> int:
-        epochs, batches = divmod(step, -(-len(train) // config.batch_size))
-        return epochs * len(train) + min(batches * config.batch_size, len(train))
-
+    seen = partial(samples_seen, num_data=len(train), batch_size=config.batch_size)
     callbacks: list[tf_keras.callbacks.Callback] = [
-        RunLog(log, samples_seen, len(train)),
+        RunLog(log, seen, len(train)),
         RunCheckpoints(checkpoints, config.checkpoint_secs, config.eval_every, signals),
         TensorBoardLog(run.tensorboard, config, dataset),
     ]
     if config.progress:
-        callbacks.append(Progress(log, samples_seen, len(train), config.steps))
+        callbacks.append(Progress(log, seen, len(train), config.steps))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
         model.fit(
             train,

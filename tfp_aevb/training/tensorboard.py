@@ -15,6 +15,7 @@ from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.fused import METRICS
+from tfp_aevb.training.random import as_seed
 
 IMAGE_SECONDS = 20.0
 NUM_IMAGES = 32
@@ -78,8 +79,7 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
         means = self.model.reconstruct(x).numpy()
         pairs = np.stack([x.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
         self._image("reconstructions", pairs.reshape(2 * len(x), -1), columns=8)
-        latent_seed = tf.constant([self._config.seed, 0])
-        z = self.model.prior_distribution().sample(64, seed=latent_seed)
+        z = self.model.prior_distribution().sample(64, seed=as_seed(self._config.seed))
         self._image("samples", self.model.decode(z).mean().numpy(), columns=8)
         if self.model.latent_dim == 2:
             z = manifold_grid(MANIFOLD_SIDE).astype(np.float32)

@@ -1,0 +1,173 @@
+"""Tests of tfp_aevb.training.config."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tests.helpers import assert_one_line
+from tfp_aevb.training.config import RESUMABLE, TrainConfig, parse_variance
+
+OTHER_VALUES = {
+    "dataset": "mnist",
+    "data_dir": "elsewhere",
+    "binarize": "static",
+    "allow_grey_bernoulli": True,
+    "likelihood": "gaussian",
+    "decoder_variance": "0.5",
+    "prior": "diagonal_normal",
+    "prior_components": 3,
+    "posterior": "full",
+    "latent_dim": 7,
+    "hidden_units": (30, 20),
+    "activation": "relu",
+    "init": "glorot",
+    "method": "wake_sleep",
+    "parameter_draws": "shared",
+    "parameter_kl": "sampled",
+    "objective": "sgvb_a",
+    "num_samples": 4,
+    "estimation": "ml",
+    "optimizer": "adam",
+    "learning_rate": 0.125,
+    "batch_size": 13,
+    "steps": 99,
+    "seed": 5,
+    "precision": "mixed_bfloat16",
+    "xla": False,
+    "eval_split": "test",
+    "eval_every": 11,
+    "checkpoint_secs": 2.5,
+    "nan_policy": "restore",
+    "tensorboard_images": False,
+    "progress": False,
+}
+NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
+
+
+def test_every_setting_has_another_value_here() -> None:
+    config = TrainConfig(**OTHER_VALUES)
+    assert list(OTHER_VALUES) == NAMES
+    for name in NAMES:
+        assert getattr(config, name) == OTHER_VALUES[name] != getattr(TrainConfig(), name)
+
+
+def test_dict_survives_json_and_back() -> None:
+    for config in (TrainConfig(), TrainConfig(**OTHER_VALUES), TrainConfig(hidden_units=())):
+        again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert again == config
+        assert isinstance(again.hidden_units, tuple)
+
+
+def test_missing_settings_take_their_defaults() -> None:
+    assert TrainConfig.from_dict({"latent_dim": 3}) == TrainConfig(latent_dim=3)
+
+
+def test_unknown_settings_are_refused_with_the_nearest_name() -> None:
+    assert_one_line(lambda: TrainConfig.from_dict({"latent_dims": 3}), ValueError, "'latent_dim'")
+    assert_one_line(lambda: TrainConfig.from_dict({"qqq": 3}), ValueError, "'qqq'")
+
+
+def test_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().latent_dim = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_is_a_difference_unless_it_does_not_matter(name: str) -> None:
+    base = TrainConfig(binarize="dynamic")
+    changed = dataclasses.replace(base, **{name: OTHER_VALUES[name]})
+    expected = [] if name in RESUMABLE else [name]
+    assert changed.differences(base) == base.differences(changed) == expected
+
+
+def test_only_what_changes_no_result_may_change_on_resuming() -> None:
+    assert set(RESUMABLE) == {
+        *("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
+    }
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "binarize"),
+    [
+        ("bernoulli", "dynamic"),
+        ("continuous_bernoulli", "none"),
+        ("gaussian", "none"),
+        ("gaussian_sigmoid", "none"),
+    ],
+)
+def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binarize: str) -> None:
+    assert TrainConfig(likelihood=likelihood).binarize == binarize
+    assert TrainConfig(likelihood=likelihood, binarize="static").binarize == "static"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_dim", 0),
+        ("latent_dim", 2.5),
+        ("latent_dim", "two"),
+        ("hidden_units", (16, -1)),
+        ("hidden_units", (16.5,)),
+        ("hidden_units", 16),
+        ("batch_size", 0),
+        ("steps", 0),
+        ("steps", 10.5),
+        ("eval_every", 0),
+        ("num_samples", 0),
+        ("prior_components", 0),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", "fast"),
+        ("checkpoint_secs", -1.0),
+        ("likelihood", "poisson"),
+        ("prior", "flat"),
+        ("posterior", "sparse"),
+        ("activation", "sin"),
+        ("init", "zeros"),
+        ("method", "hmc"),
+        ("parameter_draws", "one"),
+        ("parameter_kl", "none"),
+        ("objective", "iwae"),
+        ("estimation", "mcmc"),
+        ("optimizer", "lion"),
+        ("precision", "float16"),
+        ("eval_split", "train"),
+        ("nan_policy", "ignore"),
+        ("binarize", "often"),
+        ("decoder_variance", "0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(name: str, value: object) -> None:
+    shown = str(list(value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
+    assert_one_line(lambda: TrainConfig(**{name: value}), ValueError, f"--{name}", shown)
+
+
+def test_a_mixture_prior_has_no_closed_form_kl() -> None:
+    assert_one_line(lambda: TrainConfig(prior="mixture"), ValueError, "--objective=sgvb_a")
+    assert TrainConfig(prior="mixture", objective="sgvb_a").prior == "mixture"
+
+
+def test_full_variational_bayes_refuses_what_it_cannot_do() -> None:
+    for settings, part in (
+        ({"prior": "diagonal_normal"}, "--prior=standard_normal"),
+        ({"parameter_kl": "sampled"}, "--parameter_draws=shared"),
+    ):
+        assert_one_line(
+            lambda settings=settings: TrainConfig(method="full_vb", **settings), ValueError, part
+        )
+
+
+@pytest.mark.parametrize("text", ["per_pixel", "global", "scalar"])
+def test_named_variances_stay_names(text: str) -> None:
+    assert parse_variance(text) == text
+
+
+def test_variances_are_read_as_numbers() -> None:
+    assert parse_variance("0.25") == 0.25
+    for text in ("0", "-1", "nan", "inf", "", "pixel"):
+        assert_one_line(lambda text=text: parse_variance(text), ValueError, "--decoder_variance")

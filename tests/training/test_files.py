@@ -1,0 +1,56 @@
+"""Tests of tfp_aevb.training.files."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import assert_one_line
+from tfp_aevb.training.files import read_json, write_atomically, write_json, write_text
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [1, 2.5, None, "é"]})
+    assert read_json(tmp_path / "a.json") == {"x": [1, 2.5, None, "é"]}
+    write_text(tmp_path / "a.txt", "first\n")
+    write_text(tmp_path / "a.txt", "é\n")
+    assert (tmp_path / "a.txt").read_bytes() == "é\n".encode()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.txt"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def write(file) -> None:
+        file.write(b"half of the n")
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        write_atomically(path, write)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_the_file_is_whole_before_it_has_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    seen = []
+
+    def write(file) -> None:
+        file.write(b"new")
+        seen.append(path.exists())
+
+    write_atomically(path, write)
+    assert seen == [False]
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_object_is_damaged(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert_one_line(lambda: read_json(path), ValueError, str(path), "damaged")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    assert_one_line(lambda: read_json(path), FileNotFoundError, str(path))

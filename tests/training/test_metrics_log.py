@@ -1,0 +1,78 @@
+"""Tests of tfp_aevb.training.metrics_log."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import assert_one_line
+from tfp_aevb.training.metrics_log import COLUMNS, MetricsLog
+
+
+def row(step: int) -> dict[str, float]:
+    return {name: float(i) + step / 7 for i, name in enumerate(COLUMNS)} | {"step": step}
+
+
+def log_with(path: Path, *steps: int) -> MetricsLog:
+    log = MetricsLog(path, 0, 10, 100)
+    for step in steps:
+        log.append(row(step))
+    return log
+
+
+def test_rows_are_written_at_once_under_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10)
+    header, line = path.read_text().splitlines()
+    assert header.split(",") == list(COLUMNS)
+    assert [float(value) for value in line.split(",")] == pytest.approx(
+        list(row(10).values()), rel=1e-9
+    )
+
+
+def test_a_new_log_has_its_header_only(tmp_path: Path) -> None:
+    MetricsLog(tmp_path / "metrics.csv", 0, 10, 100)
+    assert (tmp_path / "metrics.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_rows_behind_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10, 20, 30)
+    log = MetricsLog(path, 25, 10, 100)
+    assert [row["step"] for row in log.rows] == [10, 20]
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_going_on_keeps_the_text_of_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10, 20)
+    before = path.read_text()
+    MetricsLog(path, 20, 10, 100)
+    assert path.read_text() == before
+
+
+def test_the_short_last_row_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10, 15)
+    assert [row["step"] for row in MetricsLog(path, 15, 10, 15).rows] == [10, 15]
+    assert [row["step"] for row in MetricsLog(path, 15, 10, 40).rows] == [10]
+
+
+@pytest.mark.parametrize("rest", ["20,1,2", "x" * 5, "\0", "20" + ",1" * 20])
+def test_a_damaged_line_ends_what_can_be_trusted(rest: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10)
+    path.write_text(path.read_text() + rest + "\n" + path.read_text().splitlines()[-1] + "\n")
+    assert [row["step"] for row in MetricsLog(path, 50, 10, 100).rows] == [10]
+
+
+@pytest.mark.parametrize("content", ["", "step,loss\n10,3\n"])
+def test_a_file_of_other_columns_starts_anew(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(content)
+    assert MetricsLog(path, 50, 10, 100).rows == []
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(bytes(range(256)))
+    assert_one_line(lambda: MetricsLog(path, 50, 10, 100), ValueError, str(path))
