@@ -149,8 +149,7 @@ def test_keras_files_hold_weights_and_slots(case: Case, tmp_path: Path) -> None:
             assert_same_arrays(
                 [v.numpy() for v in first.variables], [v.numpy() for v in second.variables]
             )
-        slots = [v for v in model.optimizer.variables if v.shape.rank]
-        assert len(slots) >= step * len(model.trainable_variables) - 1
+        assert len(loaded.optimizer.variables) > step * len(model.trainable_variables)  # slots
         np.testing.assert_array_equal(model.elbo(case.data, seed=1), loaded.elbo(case.data, seed=1))
 
 

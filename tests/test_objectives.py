@@ -104,6 +104,8 @@ def _replicated_gradients(objective: Callable, replicates: int) -> tuple[np.ndar
     """Value [R] and gradients [R, ...] of all network weights, one draw for each replicate."""
     encoder = layers.DiagonalGaussianPosterior(2, (3,))
     decoder = layers.GaussianLikelihood(3, (3,))
+    encoder.build((None, 3))
+    decoder.build((None, 2))
     rng = np.random.default_rng(5)
     shapes = [[3, 3], [3], [3, 4], [4], [2, 3], [3], [3, 6], [6]]
     values = [0.5 * rng.normal(size=shape) for shape in shapes]

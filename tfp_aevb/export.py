@@ -52,6 +52,7 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     module.model_variables = _captured_variables(functions)
     for name, endpoint in endpoints.items():
         setattr(module, name, endpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

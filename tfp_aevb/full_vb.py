@@ -22,7 +22,7 @@ from tfp_aevb.training.loops import Minibatch
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class FullVB(AEVB):
-    """An `AEVB` model with q(theta) over the decoder's parameters (Algorithm 2).
+    """An `AEVB` model with q(theta) over the decoder's parameters (Algorithm 2, Appendix F).
 
     q(theta) is a diagonal Gaussian whose means are the decoder's own variables; the prior is
     N(0, I). `encode`, `decode`, `sample` and `reconstruct` use the means; the bound and

@@ -106,7 +106,7 @@ def analytic_kl(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tens
     except NotImplementedError:
         raise NotImplementedError(
             "objective 'sgvb_b' needs a closed-form KL divergence and TFP has none for "
-            f"{posterior.name} || {prior.name}; use objective 'sgvb_a'"
+            f"{_name(posterior)} || {_name(prior)}; use objective 'sgvb_a'"
         ) from None
 
 
@@ -170,10 +170,15 @@ def _monte_carlo_bound(
     return Bound(-loss, reconstruction, reconstruction + loss)
 
 
+def _name(distribution: tfd.Distribution) -> str:
+    """The distribution's name, not that of the tensor a distribution layer makes it stand for."""
+    return getattr(distribution, "tensor_distribution", distribution).name
+
+
 def _check_reparameterized(posterior: tfd.Distribution) -> None:
     parts = tf.nest.flatten(posterior.reparameterization_type)
     if any(part != tfd.FULLY_REPARAMETERIZED for part in parts):
         raise ValueError(
-            f"{posterior.name} is not reparameterised, so the SGVB gradient would be wrong; "
+            f"{_name(posterior)} is not reparameterised, so the SGVB gradient would be wrong; "
             "use a reparameterised q(z|x) or objective 'score_function'"
         )

@@ -187,7 +187,8 @@ def test_a_run_that_appears_while_the_data_load_is_not_overwritten(
 
     def slow_load_data(config: TrainConfig) -> object:
         workdir.mkdir()
-        Workdir(workdir).write_config(TrainConfig(latent_dim=9), {})
+        data = {"event_shape": [20], "image_shape": [4, 5], "split_sizes": {"train": 48}}
+        Workdir(workdir).write_config(TrainConfig(latent_dim=9), data)
         return load_data(config)
 
     monkeypatch.setattr(run, "load_data", slow_load_data)

@@ -203,7 +203,7 @@ def test_fewer_steps_than_done_are_refused_and_nothing_changes(
 ) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     before = tree(workdir)
-    arguments = ("--workdir", workdir, f"--dataset={data_file}", *TINY, "--steps=39")
+    arguments = ("--workdir", workdir, f"--dataset={data_file}", *TINY, "--steps=39", "--progress")
     assert_refused(capsys, "train", *arguments, naming=("step 40", "--steps=39"))
     assert tree(workdir) == before
 
@@ -220,7 +220,9 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, capsys) -> N
     assert tree(tmp_path / "run") == before
 
 
-def test_a_workdir_in_use_is_refused(trained: Path, tmp_path: Path, data_file: Path, capsys) -> None:
+def test_a_workdir_in_use_is_refused(
+    trained: Path, tmp_path: Path, data_file: Path, capsys
+) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     before = tree(workdir)
     arguments = ("--workdir", workdir, f"--dataset={data_file}", *TINY, "--steps=60")
@@ -256,7 +258,7 @@ def test_an_error_in_its_own_process_is_one_line(tmp_path: Path) -> None:
     assert stderr.splitlines() == [
         "tfp_aevb: dataset file 'nope.npy' does not exist; check the path"
     ]
-    assert stdout == "" or "device" in stdout
+    assert stdout == ""
     assert not (tmp_path / "x").exists()
 
 

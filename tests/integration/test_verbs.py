@@ -171,7 +171,10 @@ def test_a_damaged_config_is_refused(content: str, trained: Path, tmp_path: Path
     (workdir / "config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     before = tree(workdir)
     assert_refused(
-        capsys, "evaluate", f"--workdir={workdir}", naming=(f"{workdir / 'config.json'} is damaged",)
+        capsys,
+        "evaluate",
+        f"--workdir={workdir}",
+        naming=(f"{workdir / 'config.json'} is damaged",),
     )
     assert tree(workdir) == before
 
@@ -196,7 +199,8 @@ def test_missing_data_are_named(verb: str, trained: Path, tmp_path: Path, capsys
 
 @pytest.mark.parametrize("place", ["/proc/none/out", "{file}/out", "{file}"])
 @pytest.mark.parametrize(
-    ("verb", "suffix"), [("evaluate", ".csv"), ("sample", ".npz"), ("sample", ".png"), ("export", "")]
+    ("verb", "suffix"),
+    [("evaluate", ".csv"), ("sample", ".npz"), ("sample", ".png"), ("export", "")],
 )
 def test_an_output_that_cannot_be_written_is_named(
     verb: str, suffix: str, place: str, trained: Path, data_file: Path, tmp_path: Path, capsys

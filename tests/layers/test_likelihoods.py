@@ -126,6 +126,19 @@ def test_gaussian_learned_variances_start_at_one_and_are_trained() -> None:
         assert tape.gradient(value, layer.log_variance).shape == shape
 
 
+@pytest.mark.parametrize("variance", ["per_pixel", "global", "scalar", 0.3])
+def test_gaussian_apply_takes_all_parameters(variance: str | float) -> None:
+    first, second = (GaussianLikelihood(3, (4,), variance=variance) for _ in range(2))
+    z, x = RNG.normal(size=[5, 2]).astype(np.float32), RNG.normal(size=[5, 3])
+    for layer in (first, second):
+        layer.build((None, 2))
+        layer.set_weights([RNG.normal(size=w.shape) for w in layer.get_weights()])
+    parameters = [tf.convert_to_tensor(v) for v in second.parameters]
+    assert len(parameters) == len(second.trainable_variables)
+    value = first.apply(parameters, tf.constant(z)).log_prob(x)
+    np.testing.assert_allclose(value, second(z).log_prob(x), rtol=1e-6)
+
+
 def test_gaussian_log_variances_are_kept_within_14() -> None:
     params = tf.constant([[0.0, 0.0, 14.5, -14.5]])
     stddev = GaussianLikelihood.new(params, [2]).stddev()

@@ -127,7 +127,9 @@ def progress_output(clock: Clock, tmp_path: Path, monkeypatch, terminal: bool) -
     return stream.getvalue()
 
 
-def test_progress_is_a_line_now_and_then_in_a_log(clock: Clock, tmp_path: Path, monkeypatch) -> None:
+def test_progress_is_a_line_now_and_then_in_a_log(
+    clock: Clock, tmp_path: Path, monkeypatch
+) -> None:
     text = progress_output(clock, tmp_path, monkeypatch, terminal=False)
     assert text.splitlines() == [
         "step 20/100  epoch 2.0  bound train -90.12  validation -87.65  2 images/s  2:40 left",

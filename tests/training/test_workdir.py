@@ -14,10 +14,13 @@ from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir, flag_file
 
 
+DATA = {"event_shape": [4], "image_shape": [2, 2], "split_sizes": {"train": 9}}
+
+
 def run_in(folder: Path, config: TrainConfig | None = None) -> Workdir:
     run = Workdir(folder)
     folder.mkdir(exist_ok=True)
-    run.write_config(config or TrainConfig(), {"event_shape": [4], "split_sizes": {"train": 9}})
+    run.write_config(config or TrainConfig(), DATA)
     return run
 
 
@@ -36,10 +39,7 @@ def test_a_run_of_the_same_settings_is_resumed(tmp_path: Path) -> None:
 
 def test_settings_and_data_are_read_as_written(tmp_path: Path) -> None:
     config = TrainConfig(**OTHER_VALUES)
-    assert run_in(tmp_path, config).read() == (
-        config,
-        {"event_shape": [4], "split_sizes": {"train": 9}},
-    )
+    assert run_in(tmp_path, config).read() == (config, DATA)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def run(options: SimpleNamespace) -> int:
     """Evaluates; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     estimator = options.estimator
+    if options.output:
+        flags_lib.check_output(options.output, (".csv",))
     num_samples = options.num_samples or {"elbo": 1, "importance": 5000}[estimator]
 
     from tfp_aevb.commands.runtime import start

@@ -7,6 +7,7 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,7 +72,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
     except flags.Error as error:
         text = " ".join(str(error).split()).replace("flag --", "--")
         text = re.sub(r"invalid literal for int\(\).*", "expected a whole number", text)
-        text = re.sub(r"Non-boolean argument to boolean flag.*", "expected true or false", text)
+        text = re.sub(
+            r"\(?['\"]?Non-boolean argument to boolean flag.*", "expected true or false", text
+        )
         text = re.sub(r"could not convert string to float.*", "expected a number", text)
         raise UsageError(text) from None
     except UnicodeDecodeError:
@@ -109,6 +112,21 @@ def require(options: SimpleNamespace, name: str) -> Any:
     if not value:
         raise UsageError(f"--{name} is required; see --help")
     return value
+
+
+def check_output(path: str | Path, suffixes: tuple[str, ...]) -> None:
+    """Checks `--output` before the work whose result it is to take.
+
+    Raises:
+        UsageError: if its suffix is another, its folder is missing, or it is a folder.
+    """
+    path = Path(path)
+    if path.suffix not in suffixes:
+        raise UsageError(f"--output must end in {' or '.join(suffixes)}, got {path}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a folder; give a file")
 
 
 def help_text(verb: str, summary: str, values: flags.FlagValues) -> str:

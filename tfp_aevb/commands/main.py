@@ -45,10 +45,20 @@ def main(argv: Sequence[str]) -> int:
         return _fail(f"{error}", 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except USER_ERRORS as error:
+    except Exception as error:
+        if not _is_of_the_user(error):
+            raise
         if os.environ.get("TFP_AEVB_TRACEBACK"):
             traceback.print_exc()
         return _fail(str(error) or type(error).__name__, 1)
+
+
+def _is_of_the_user(error: Exception) -> bool:
+    """Whether a user's input or machine caused the error; TensorFlow's own errors are for both."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):
+        return True
+    return isinstance(error, USER_ERRORS)
 
 
 def _fail(message: str, code: int) -> int:

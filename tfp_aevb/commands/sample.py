@@ -28,10 +28,7 @@ def run(options: SimpleNamespace) -> int:
     """Draws the samples; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
-    if output.suffix not in (".npz", ".png"):
-        raise flags_lib.UsageError(f"--output must end in .npz or .png, got {output}")
-    if not output.parent.is_dir():
-        raise flags_lib.UsageError(f"--output {output}: there is no folder {output.parent}")
+    flags_lib.check_output(output, (".npz", ".png"))
 
     from tfp_aevb.commands.runtime import start
 

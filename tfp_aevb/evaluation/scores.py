@@ -37,14 +37,17 @@ class Scores(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half the width of the mean's 95% interval, over datapoints and draws."""
+        """Half the width of the mean's 95% interval, over datapoints and draws; NaN for one."""
+        if len(self.values) < 2:
+            return math.nan
         return Z_95 * float(self.values.std(ddof=1)) / math.sqrt(len(self.values))
 
     def table_row(self, header: bool = False) -> str:
         """Returns a line of text, under a header if asked for."""
+        interval = "-" if math.isnan(self.half_width) else f"+- {self.half_width:.3f}"
         line = (
             f"{self.estimator:<12}{self.num_samples:>9,}{self.mean:>13.3f}"
-            f"{f'+- {self.half_width:.3f}':>12}{len(self.values):>13,}"
+            f"{interval:>12}{len(self.values):>13,}"
         )
         head = f"{'estimator':<12}{'samples':>9}{'nats':>13}{'95%':>12}{'datapoints':>13}"
         return f"{head}\n{line}" if header else line

@@ -88,7 +88,7 @@ class NetworkDistribution(DistributionLayer):
 
     def apply(self, parameters: Sequence[tf.Tensor], inputs: tf.Tensor) -> tfd.Distribution:
         """Returns the distribution given `inputs`, with `parameters` in place of the variables."""
-        split = len(self.network.network_weights)
+        split = len(parameters) - len(self.own_parameters)
         outputs = tf.cast(self.network.apply(parameters[:split], inputs), tf.float32)
         return self.distribution(outputs, *parameters[split:])
 

@@ -13,14 +13,25 @@ PACKAGE = "tfp_aevb"
 LOG_VARIANCE_RANGE = (-14.0, 14.0)
 
 
-@tf.custom_gradient
-def bounded_log_variance(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+def bounded_log_variance(raw: tf.Tensor) -> tf.Tensor:
     """Clips a log-variance head to `LOG_VARIANCE_RANGE`; same shape.
 
     The gradient passes through as if nothing were clipped: with the clip's own, zero, a latent
-    whose variance once left the range would be lost for the rest of the training.
+    whose variance once left the range would be lost for the rest of the training. Where it is
+    clipped, a gradient that overflowed is taken for zero.
     """
-    return tf.clip_by_value(raw, *LOG_VARIANCE_RANGE), lambda upstream: upstream
+    return _clipped(tf.convert_to_tensor(raw))
+
+
+@tf.custom_gradient
+def _clipped(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    clipped = tf.clip_by_value(raw, *LOG_VARIANCE_RANGE)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        usable = tf.equal(raw, clipped) | tf.math.is_finite(upstream)
+        return tf.where(usable, upstream, tf.zeros_like(upstream))
+
+    return clipped, gradient
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)

@@ -154,7 +154,8 @@ class StreamBatches:
         values = np.zeros([max_block, *self._batch_shape], x.x.dtype)
         sizes = np.zeros([max_block], np.int32)
         for i, batch in enumerate(batches):
-            values[i, : len(batch)], sizes[i] = batch, len(batch)
+            # Places behind a short batch hold a datapoint too: zeros may have no density.
+            values[i, : len(batch)], values[i, len(batch) :], sizes[i] = batch, batch[0], len(batch)
         return _block(
             x, None, values, sizes, self._batch_size, len(batches), first_step, self._num_data
         )

@@ -9,6 +9,7 @@ from typing import Any
 import tf_keras
 
 from tfp_aevb.training.checkpoints import Checkpoints
+from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.fused import METRICS
 from tfp_aevb.training.metrics_log import MetricsLog
 
@@ -72,10 +73,15 @@ class RunLog(tf_keras.callbacks.Callback):
         self._last = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs = logs or {}
         step = int(self.model.optimizer.iterations)
-        samples = self._samples_seen(step)
         self._seconds += time.perf_counter() - self._start
+        seconds = self._last - self._start
+        speed = (self._samples_seen(step) - self._first_sample) / seconds
+        self.append_row(step, logs or {}, speed)
+
+    def append_row(self, step: int, logs: dict, images_per_second: float = 0.0) -> None:
+        """Writes the row of a step; `logs` holds the bounds as Keras names them."""
+        samples = self._samples_seen(step)
         self._log.append(
             {
                 "step": step,
@@ -83,7 +89,7 @@ class RunLog(tf_keras.callbacks.Callback):
                 "epoch": samples / self._num_data,
                 **{f"train_{name}": float(logs[name]) for name in METRICS},
                 **{f"validation_{name}": float(logs[f"val_{name}"]) for name in METRICS},
-                "images_per_second": (samples - self._first_sample) / (self._last - self._start),
+                "images_per_second": images_per_second,
                 "seconds": self._seconds,
             }
         )
@@ -97,18 +103,16 @@ class RunCheckpoints(tf_keras.callbacks.Callback):
 
     Args:
         checkpoints: where to.
-        every_seconds: time between checkpoints.
-        interval: updates between rows; at their multiples the row is written first.
+        config: tells the time between checkpoints, and where rows are due; they are written first.
         signals: asks to stop.
     """
 
-    def __init__(
-        self, checkpoints: Checkpoints, every_seconds: float, interval: int, signals: StopSignals
-    ) -> None:
+    def __init__(self, checkpoints: Checkpoints, config: TrainConfig, signals: StopSignals) -> None:
         super().__init__()
         self._checkpoints = checkpoints
-        self._every_seconds = every_seconds
-        self._interval = interval
+        self._every_seconds = config.checkpoint_secs
+        self._interval = config.eval_every
+        self._total_steps = config.steps
         self._signals = signals
         self._saved_at = time.perf_counter()
         self._sums: list[float] | None = None
@@ -124,7 +128,8 @@ class RunCheckpoints(tf_keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._note_sums()
-        if self._step() % self._interval:
+        row_is_due = self._step() % self._interval == 0 or self._step() == self._total_steps
+        if not row_is_due:
             self._save_if_due()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

@@ -18,7 +18,7 @@ class Checkpoints:
     """The checkpoints of one run: `step-00000500.npz` and its `.sha256` in one folder.
 
     A checkpoint counts only if its checksum agrees, so that a half-written or damaged one is
-    passed over for the one before it. The newest two are kept.
+    passed over for the one before it. The newest two good ones are kept.
 
     Args:
         directory: folder, created when first written to.
@@ -36,7 +36,7 @@ class Checkpoints:
         step = int(model.optimizer.iterations.numpy())
         arrays = {key: variable.numpy() for key, variable in _state(model).items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise NonFiniteBoundError(step + 1)  # of the next update, which would find it
+            raise NonFiniteBoundError(step)  # the next update would meet it
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         content = buffer.getvalue()
@@ -44,10 +44,16 @@ class Checkpoints:
         path = self._directory / f"step-{step:08d}.npz"
         write_atomically(path, lambda file: file.write(content))
         write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
-        for old in self._paths()[KEEP:]:
+        kept = [path for path in self._paths() if _verified(path) is not None][:KEEP]
+        for old in set(self._paths()) - set(kept):
             old.with_suffix(".sha256").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
         return path
+
+    def newest_step(self) -> int:
+        """Returns the number of updates of the newest good checkpoint, 0 without one."""
+        good = (path for path in self._paths() if _verified(path) is not None)
+        return next((_step_of(path) for path in good), 0)
 
     def restore(self, model: FusedModel) -> tuple[int, list[str]]:
         """Loads the newest good checkpoint into `model`.
@@ -82,7 +88,7 @@ class Checkpoints:
             for path in self._directory.glob("step-*.npz")
             if re.fullmatch(r"step-\d{8,}", path.stem)
         ]
-        return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+        return sorted(found, key=_step_of, reverse=True)
 
 
 def _state(model: FusedModel) -> dict[str, tf.Variable]:
@@ -93,6 +99,10 @@ def _state(model: FusedModel) -> dict[str, tf.Variable]:
         for group, variables in groups.items()
         for i, variable in enumerate(variables)
     }
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def _verified(path: Path) -> bytes | None:

@@ -10,6 +10,12 @@ from typing import Any
 RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
 
 MAX_SEED = 2**32 - 1
+KINDS = {
+    tuple: "whole numbers",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 METHODS = ("aevb", "wake_sleep", "full_vb")
 
 
@@ -144,6 +150,9 @@ class TrainConfig:
 
     def _check(self, field: dataclasses.Field, value: Any) -> None:
         choices, lower = field.metadata["choices"], field.metadata["lower"]
+        if not _has_type(value, field.default):
+            expected = KINDS.get(type(field.default), "text")
+            raise ValueError(f"--{field.name} must be {expected}, got {value!r}")
         if choices and value is not None and value not in choices:
             raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, got {value!r}")
         if lower is not None and not (lower <= value < math.inf):
@@ -167,7 +176,7 @@ class TrainConfig:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown setting {name!r}{hint}")
-        if "hidden_units" in values:
+        if isinstance(values.get("hidden_units"), list):
             values = {**values, "hidden_units": tuple(values["hidden_units"])}
         return cls(**values)
 
@@ -175,6 +184,19 @@ class TrainConfig:
         """Names the settings in which a run of `other` could not be gone on with as this one."""
         mine, theirs = self.to_dict(), other.to_dict()
         return [name for name in mine if name not in RESUMABLE and mine[name] != theirs[name]]
+
+
+def _has_type(value: Any, default: Any) -> bool:
+    """Whether `value` is of the kind of a setting's default."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(type(item) is int for item in value)
+    if isinstance(default, float):
+        return isinstance(value, float | int)
+    if default is None:
+        return value is None or isinstance(value, str)
+    return isinstance(value, type(default))
 
 
 def parse_variance(text: str) -> str | float:

@@ -1,8 +1,9 @@
 """A Keras model whose `fit` and `evaluate` run many batches inside one compiled loop."""
 
+import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -24,14 +25,15 @@ class NonFiniteBoundError(FloatingPointError):
     """A bound became NaN or infinite.
 
     Args:
-        step: of the update, or of the last update before an evaluation.
-        what: `training`, `validation` or `evaluation`.
+        step: the number of updates before it; the next one met it, if it was met in training.
+        evaluation: `validation` or `evaluation`, if it was met in one.
     """
 
-    def __init__(self, step: int, what: str = "training") -> None:
+    def __init__(self, step: int, evaluation: str = "") -> None:
+        which = f"{evaluation} bound" if evaluation else "bound"
         super().__init__(
-            f"the {what} bound became NaN or infinite at step {step}; lower the learning rate, or "
-            "check the data and the model's scales"
+            f"the {which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
+            "the learning rate, or check the data and the model's scales"
         )
         self.step = step
 
@@ -164,8 +166,7 @@ class FusedModel(tf_keras.Model):
         if is_array(x):
             x = as_observations(x)
             if validation_split:
-                split = int(len(x) * (1.0 - validation_split))
-                x, validation_data = x[:split], x[split:]
+                x, validation_data = _split(x, validation_split)
             self.check_observations(x)
             self._fitted_num_data = len(x)
             shuffle_seed = self.seed if shuffle else None
@@ -180,6 +181,8 @@ class FusedModel(tf_keras.Model):
             steps_per_epoch = steps_per_epoch or batches.steps_per_epoch
             self._train_batches, x = batches, self._step_dataset(None)
         else:
+            if validation_split:
+                raise ValueError("`validation_split` needs an array; give `validation_data`")
             self._train_batches = self._stream_batches()
         outer_eval_batches = self._eval_batches
         if is_array(validation_data):
@@ -187,10 +190,14 @@ class FusedModel(tf_keras.Model):
             validation_data = self._step_dataset(self._eval_batches.steps_per_epoch)
         elif validation_data is not None:
             self._eval_batches = self._stream_batches()
+        uncounted = steps_per_epoch is None and _length_is_unknown(x)
+        if validation_data is not None and kwargs.get("validation_steps") is None:
+            uncounted |= _length_is_unknown(validation_data)
         try:
-            return super().fit(
-                x, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **kwargs
-            )
+            with self._single_steps(uncounted):
+                return super().fit(
+                    x, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **kwargs
+                )
         finally:
             self._train_batches, self._eval_batches = None, outer_eval_batches
 
@@ -212,7 +219,8 @@ class FusedModel(tf_keras.Model):
         else:
             self._eval_batches = self._stream_batches()
         try:
-            return super().evaluate(x, **kwargs)
+            with self._single_steps(kwargs.get("steps") is None and _length_is_unknown(x)):
+                return super().evaluate(x, **kwargs)
         finally:
             self._eval_batches = outer_eval_batches
 
@@ -236,6 +244,20 @@ class FusedModel(tf_keras.Model):
             num_devices=self._num_devices,
             on_device=False,
         )
+
+    @contextlib.contextmanager
+    def _single_steps(self, needed: bool) -> Iterator[None]:
+        """Steps one by one if `needed`: Keras has to meet the end of a stream it cannot count."""
+        before = self._adaptive_blocks, int(self._steps_per_execution.numpy())
+        if needed:
+            self._adaptive_blocks = False
+            self._steps_per_execution.assign(1)
+        try:
+            yield
+        finally:
+            if needed:
+                self._adaptive_blocks = before[0]
+                self._steps_per_execution.assign(before[1])
 
     def _stream_batches(self) -> StreamBatches:
         if self.parameter_prior and not self.num_data:
@@ -287,7 +309,7 @@ class FusedModel(tf_keras.Model):
                 num_steps = int(block.num_steps)
                 finite_steps = int(run_block(block))
                 if finite_steps < num_steps:
-                    raise self._non_finite(train, first_step + finite_steps + 1)
+                    raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps
                 if not train:
                     counter.assign_add(num_steps)
@@ -333,3 +355,19 @@ class FusedModel(tf_keras.Model):
         wanted = int(SECONDS_PER_BLOCK * num_steps / seconds)
         block = min(max(wanted, 1), 8 * num_steps, MAX_BLOCK)
         self._steps_per_execution.assign(block)
+
+
+def _length_is_unknown(x: Any) -> bool:
+    if not isinstance(x, tf.data.Dataset):
+        return True
+    return int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
+
+
+def _split(x: Observations, fraction: float) -> tuple[Observations, Observations]:
+    """Splits off the last rows for validation."""
+    rows = int(len(x) * (1.0 - fraction)) if 0.0 <= fraction < 1.0 else 0
+    if not 0 < rows < len(x):
+        raise ValueError(
+            f"`validation_split` must leave rows on both sides, got {fraction} of {len(x)} rows"
+        )
+    return x[:rows], x[rows:]

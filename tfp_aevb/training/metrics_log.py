@@ -46,7 +46,10 @@ class MetricsLog:
 
 
 def _read(path: Path) -> list[dict[str, float]]:
-    header, *lines = path.read_text().splitlines() or [""]
+    try:
+        header, *lines = path.read_text().splitlines() or [""]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is damaged: not a text file; move it away to go on") from None
     rows = []
     for line in lines if tuple(header.split(",")) == COLUMNS else ():
         try:

@@ -61,16 +61,13 @@ class Observations:
         if support == "unit":
             self._check_range("this likelihood")
             return
-        if self.x.dtype == np.uint8:
-            binary = set(np.flatnonzero(np.bincount(self.x.ravel(), minlength=256)).tolist())
-            outside = binary - {0, int(self.scale)}
-        else:
-            outside = set(self.x[(self.x != 0) & (self.x != self.scale)].ravel()[:1].tolist())
-        if outside:
+        values = np.unique(self.x) if self.x.dtype == np.uint8 else self.x
+        outside = values[(values != 0) & (values != self.scale)]
+        if outside.size:
             raise ValueError(
                 "a Bernoulli likelihood needs pixels 0 or 1, found "
-                f"{min(outside) / self.scale:.4g}; binarise them (static, dynamic, threshold), use "
-                "a continuous Bernoulli, or allow grey pixels by name (`allow_grey`)"
+                f"{float(outside.flat[0]) / self.scale:.4g}; binarise them (static, dynamic, "
+                "threshold), use a continuous Bernoulli, or allow grey pixels by `allow_grey`"
             )
 
     def _check_range(self, what: str) -> None:
@@ -113,11 +110,14 @@ def _numeric_array(x: Any) -> np.ndarray:
         raise ValueError(f"`x` must be an array of numbers, got dtype {array.dtype}")
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(f"`x` must have shape [N, ...event] without zeros, got {array.shape}")
-    if array.dtype != np.uint8:
-        if not np.isfinite(array).all():
-            bad = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(
-                f"`x` has NaN or infinite values, the first in row {bad[0]}; remove or impute them"
-            )
-        array = array.astype(np.float32, copy=False)
-    return array
+    if array.dtype == np.uint8:
+        return array
+    with np.errstate(over="ignore"):  # what overflows is found below
+        values = array.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        row = np.argwhere(~np.isfinite(values))[0][0]
+        raise ValueError(
+            f"`x` has NaN, infinite or too large values for float32, the first in row {row}; "
+            "remove, impute or rescale them"
+        )
+    return values

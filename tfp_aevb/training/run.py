@@ -46,6 +46,12 @@ def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[
     """
     run = Workdir(workdir)
     resuming = run.check_config(config)
+    done = Checkpoints(run.checkpoints).newest_step()
+    if done > config.steps:
+        raise ValueError(
+            f"--workdir {run.path} is at step {done}, beyond --steps={config.steps}; "
+            "raise --steps or use another --workdir"
+        )
     dataset = load_data(config)
     check_data(config, dataset, run.read()[1] if resuming else None)
     lock = run.claim()
@@ -77,11 +83,6 @@ def _train(
         step, warnings = checkpoints.restore(model)
         for line in warnings:
             print(line, file=sys.stderr)
-        if step > config.steps:
-            raise ValueError(
-                f"--workdir {run.path} is at step {step}, beyond --steps={config.steps}; "
-                "raise --steps or use another --workdir"
-            )
         if step:
             print(f"{run.path}: resuming at step {step}", file=sys.stderr)
         else:
@@ -118,11 +119,12 @@ def _fit(
     seen = partial(samples_seen, num_data=len(train), batch_size=config.batch_size)
     callbacks: list[tf_keras.callbacks.Callback] = [
         RunLog(log, seen, len(train)),
-        RunCheckpoints(checkpoints, config.checkpoint_secs, config.eval_every, signals),
         TensorBoardLog(run.tensorboard, config, dataset),
     ]
     if config.progress:
         callbacks.append(Progress(log, seen, len(train), config.steps))
+    # The last, for it may end the run: what belongs to the step must have been written by then.
+    callbacks.append(RunCheckpoints(checkpoints, config, signals))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
         model.fit(
             train,
@@ -134,7 +136,15 @@ def _fit(
             callbacks=callbacks,
             verbose=0,
         )
-    checkpoints.save(model)
+    if log.rows and log.rows[-1]["step"] == config.steps:
+        checkpoints.save(model)
+        return
+    # Stopped in an interval at what is now the last step: its row is made from the restored sums.
+    sums = {metric.name: float(metric.result()) for metric in model.averages}
+    ends = model.evaluate(followed, verbose=0, return_dict=True)
+    RunLog(log, seen, len(train)).append_row(
+        config.steps, {**sums, **{f"val_{name}": value for name, value in ends.items()}}
+    )
 
 
 def _segments(step: int, total: int, interval: int) -> Iterator[tuple[int, int, int]]:

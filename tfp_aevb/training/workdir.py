@@ -84,12 +84,22 @@ class Workdir:
                 f"--workdir {self.path} holds no run (no config.json); train one first"
             )
         record = read_json(self.config)
-        if not isinstance(record.get("config"), dict) or not isinstance(record.get("data"), dict):
+        data: Any = record.get("data")
+        if not isinstance(record.get("config"), dict) or not _is_data_record(data):
             raise ValueError(f"{self.config} is damaged: expected `config` and `data`")
         try:
-            return TrainConfig.from_dict(record["config"]), record["data"]
+            return TrainConfig.from_dict(record["config"]), data
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.config} is damaged: {error}") from None
+
+
+def _is_data_record(data: Any) -> bool:
+    """Whether `data` has what building a run's model needs of its record of the data."""
+    try:
+        shapes = [*data["event_shape"], *data["image_shape"], *data["split_sizes"].values()]
+        return all(type(size) is int for size in (*shapes, data["split_sizes"]["train"]))
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 class WorkdirLock:
