@@ -338,6 +338,12 @@ def test_wrong_data_are_refused(model: AEVB, x, parts: list[str], method: str) -
     assert_same_arrays(start, weights_of(model))
 
 
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_model_must_be_compiled(method: str) -> None:
+    with pytest.raises(RuntimeError, match="must compile"):
+        getattr(small_model(), method)(X, verbose=0)
+
+
 @pytest.mark.parametrize("bad", [np.nan, 0.5])
 def test_wrong_streams_are_refused(model: AEVB, bad: float) -> None:
     x = np.where(np.arange(6) == 3, bad, X).astype(np.float32)

@@ -77,7 +77,6 @@ def test_the_two_commands(line: str) -> None:
     assert line in [found.strip() for found in README.splitlines()]
 
 
-@pytest.mark.filterwarnings("default")  # as for a reader, who has no filter
 def test_the_first_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     exec(next(readme_blocks("python")), {"__name__": "readme"})

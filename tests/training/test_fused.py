@@ -258,8 +258,8 @@ def test_a_diverging_model_stops_at_the_step(rate: float, steps_per_execution: i
     model = compiled(_diverging(), _sgd(rate), steps_per_execution=steps_per_execution)
     with pytest.raises(NonFiniteBoundError) as caught:
         _fit(model, batch_size=5, epochs=50, shuffle=False)
-    assert caught.value.step == expected + 1
-    assert f"training bound became NaN or infinite at step {expected + 1};" in str(caught.value)
+    assert caught.value.step == expected
+    assert f"the bound became NaN or infinite at step {expected + 1};" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -50,7 +50,7 @@ def test_observations_are_passed_through() -> None:
 def test_nan_and_infinite_values_are_refused_by_row(value: float) -> None:
     x = np.ones([5, 3])
     x[3, 1] = value
-    assert_one_line(lambda: Observations(x), ValueError, "NaN or infinite", "row 3")
+    assert_one_line(lambda: Observations(x), ValueError, "NaN", "infinite", "row 3")
 
 
 def test_values_too_large_for_float32_are_refused() -> None:

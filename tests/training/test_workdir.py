@@ -13,7 +13,6 @@ from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir, flag_file
 
-
 DATA = {"event_shape": [4], "image_shape": [2, 2], "split_sizes": {"train": 9}}
 
 

@@ -46,10 +46,7 @@ class MetricsLog:
 
 
 def _read(path: Path) -> list[dict[str, float]]:
-    try:
-        header, *lines = path.read_text().splitlines() or [""]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is damaged: not a text file; move it away to go on") from None
+    header, *lines = path.read_text(errors="replace").splitlines() or [""]
     rows = []
     for line in lines if tuple(header.split(",")) == COLUMNS else ():
         try:

@@ -117,7 +117,7 @@ def _numeric_array(x: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         row = np.argwhere(~np.isfinite(values))[0][0]
         raise ValueError(
-            f"`x` has NaN, infinite or too large values for float32, the first in row {row}; "
+            f"`x` has NaN or infinite values, or too large for float32, the first in row {row}; "
             "remove, impute or rescale them"
         )
     return values
