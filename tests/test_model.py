@@ -310,6 +310,24 @@ def test_plain_callables_fit_and_evaluate() -> None:
     assert result["kl"] == pytest.approx(kl, rel=1e-5)
 
 
+def test_variables_that_plain_callables_close_over_are_trained() -> None:
+    loc, net = tf.Variable([0.1, 0.2]), tf_keras.layers.Dense(6)
+    heads = tf_keras.layers.Dense(2), tf.Variable([0.0, 0.0])
+    model = compiled(
+        small_model(
+            lambda: tfd.MultivariateNormalDiag(loc, [1.0, 1.0]),
+            lambda x: tfd.MultivariateNormalDiag(heads[0](x), tf.exp(heads[1])),
+            lambda z: tfd.Independent(tfd.Bernoulli(net(z)), 1),
+        )
+    )
+    variables = [loc, *net.variables, *heads[0].variables, heads[1]]
+    assert {id(v) for v in model.trainable_variables} == {id(v) for v in variables}
+    before = [variable.numpy() for variable in variables]
+    _fit(model)
+    for old, variable in zip(before, variables, strict=True):
+        assert (np.abs(old - variable.numpy()) > 1e-6).all()
+
+
 @pytest.mark.parametrize("part", ["prior", "encoder", "decoder"])
 def test_a_keras_file_refuses_plain_callables(tmp_path: Path, part: str) -> None:
     layer = getattr(small_model(), part)

@@ -171,7 +171,9 @@ class GaussianLikelihood(Likelihood):
         """Creates the network's variables, and the log-variances that do not depend on z."""
         if self.variance in ("global", "scalar"):
             shape = [math.prod(self.event_shape)] if self.variance == "global" else []
-            self.log_variance = self.add_weight("log_variance", shape, initializer="zeros")
+            self.log_variance = self.add_weight(
+                "log_variance", shape, initializer="zeros", experimental_autocast=False
+            )
         super().build(input_shape)
 
     @staticmethod

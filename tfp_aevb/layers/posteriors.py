@@ -1,5 +1,6 @@
 """Recognition models q(z|x): layers from datapoints to a distribution over the latents."""
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -79,7 +80,7 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
         """
         sizes = [latent_dim, latent_dim, params.shape[-1] - 2 * latent_dim]
         loc, log_variance, below = tf.split(params, sizes, axis=-1)
-        largest = tf.exp(0.5 * LOG_VARIANCE_RANGE[1])
+        largest = math.exp(0.5 * LOG_VARIANCE_RANGE[1])
         below = tf.clip_by_value(below, -largest, largest)
         diagonal = tf.exp(0.5 * bounded_log_variance(log_variance))
         rows = []

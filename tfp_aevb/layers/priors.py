@@ -1,5 +1,7 @@
 """Priors p(z): layers without inputs, `prior()` is a distribution over the latents."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
@@ -30,6 +32,10 @@ class Prior(DistributionLayer):
         """Returns p(z), batch shape [] and event shape [J]."""
         raise NotImplementedError("a prior defines `distribution`")
 
+    def _add_parameter(self, name: str, shape: list[int], initializer: Any) -> tf.Variable:
+        # Without autocast, which would round the parameter in mixed precision.
+        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False)
+
     def get_config(self) -> dict:
         """Returns the constructor's arguments shared by all priors."""
         return {**super().get_config(), "latent_dim": self.latent_dim}
@@ -52,8 +58,8 @@ class DiagonalNormalPrior(Prior):
 
     def build(self, input_shape) -> None:
         """Creates mu and log sigma^2."""
-        self.loc = self.add_weight("loc", [self.latent_dim], initializer="zeros")
-        self.log_variance = self.add_weight("log_variance", [self.latent_dim], initializer="zeros")
+        self.loc = self._add_parameter("loc", [self.latent_dim], "zeros")
+        self.log_variance = self._add_parameter("log_variance", [self.latent_dim], "zeros")
         super().build(input_shape)
 
     def distribution(self) -> tfd.Distribution:
@@ -85,9 +91,9 @@ class GaussianMixturePrior(Prior):
         """Creates the mixture's parameters."""
         shape = [self._num_components_to_build, self.latent_dim]
         normal = tf_keras.initializers.RandomNormal(stddev=1.0)
-        self.logits = self.add_weight("logits", shape[:1], initializer="zeros")
-        self.loc = self.add_weight("loc", shape, initializer=normal)
-        self.log_variance = self.add_weight("log_variance", shape, initializer="zeros")
+        self.logits = self._add_parameter("logits", shape[:1], "zeros")
+        self.loc = self._add_parameter("loc", shape, normal)
+        self.log_variance = self._add_parameter("log_variance", shape, "zeros")
         super().build(input_shape)
 
     def distribution(self) -> tfd.Distribution:

@@ -248,16 +248,17 @@ class FusedModel(tf_keras.Model):
     @contextlib.contextmanager
     def _single_steps(self, needed: bool) -> Iterator[None]:
         """Steps one by one if `needed`: Keras has to meet the end of a stream it cannot count."""
+        if not needed or self._steps_per_execution is None:  # not compiled: Keras will say so
+            yield
+            return
         before = self._adaptive_blocks, int(self._steps_per_execution.numpy())
-        if needed:
-            self._adaptive_blocks = False
-            self._steps_per_execution.assign(1)
+        self._adaptive_blocks = False
+        self._steps_per_execution.assign(1)
         try:
             yield
         finally:
-            if needed:
-                self._adaptive_blocks = before[0]
-                self._steps_per_execution.assign(before[1])
+            self._adaptive_blocks = before[0]
+            self._steps_per_execution.assign(before[1])
 
     def _stream_batches(self) -> StreamBatches:
         if self.parameter_prior and not self.num_data:
