@@ -108,7 +108,6 @@ def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binar
         ("latent_dim", 2.5),
         ("latent_dim", "two"),
         ("hidden_units", (16, -1)),
-        ("hidden_units", (16.5,)),
         ("hidden_units", 16),
         ("batch_size", 0),
         ("steps", 0),
@@ -145,6 +144,10 @@ def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binar
 def test_a_wrong_setting_is_named_with_its_value(name: str, value: object) -> None:
     shown = str(list(value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
     assert_one_line(lambda: TrainConfig(**{name: value}), ValueError, f"--{name}", shown)
+
+
+def test_widths_are_whole_numbers() -> None:
+    assert_one_line(lambda: TrainConfig(hidden_units=(16.5,)), ValueError, "--hidden_units", "16.5")
 
 
 def test_a_mixture_prior_has_no_closed_form_kl() -> None:

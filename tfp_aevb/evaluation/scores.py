@@ -37,8 +37,11 @@ class Scores(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half the width of the mean's 95% interval, over datapoints and draws; NaN for one."""
-        if len(self.values) < 2:
+        """Half the width of the mean's 95% interval, over datapoints and draws.
+
+        NaN for one datapoint, and where a value is not finite.
+        """
+        if len(self.values) < 2 or not np.isfinite(self.values).all():
             return math.nan
         return Z_95 * float(self.values.std(ddof=1)) / math.sqrt(len(self.values))
 

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Settings that may differ when a run is resumed: they do not change what is computed.
@@ -134,6 +135,8 @@ class TrainConfig:
         if self.seed > MAX_SEED:
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
+        if Path(self.dataset).suffix in (".npy", ".npz"):  # to be found from any folder later
+            object.__setattr__(self, "dataset", str(Path(self.dataset).absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")

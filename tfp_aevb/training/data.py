@@ -39,7 +39,7 @@ def check_data(config: TrainConfig, dataset: Dataset, saved: dict[str, Any] | No
             raise ValueError(
                 f"--dataset={config.dataset} --binarize={config.binarize}: {error}"
             ) from None
-    if saved is not None and saved != data_record(dataset):
+    if saved is not None and _comparable(saved) != _comparable(data_record(dataset)):
         raise ValueError(
             f"--dataset={config.dataset} is not what this run was started with; "
             "restore the data or use another --workdir"
@@ -62,6 +62,11 @@ def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray
         as_seed(seed),
     )
     return x.numpy()
+
+
+def _comparable(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without where the data came from: the same data may lie elsewhere."""
+    return {name: value for name, value in record.items() if name != "source"}
 
 
 def _is_drawn_at_each_use(dataset: Dataset) -> bool:
