@@ -21,7 +21,9 @@ def values_in(path: Path, column: str) -> np.ndarray:
     return np.array([float(row[column]) for row in rows])
 
 
-@pytest.mark.parametrize(("estimator", "num_samples"), [("elbo", 1), ("importance", 7)])
+@pytest.mark.parametrize(
+    ("estimator", "num_samples"), [("elbo", 1), ("importance", 7), ("hmc", 10), ("ais", 2)]
+)
 def test_evaluate_prints_the_mean_and_writes_each_value(
     estimator: str, num_samples: int, trained: Path, tmp_path: Path, capsys
 ) -> None:
@@ -29,7 +31,7 @@ def test_evaluate_prints_the_mean_and_writes_each_value(
     arguments = (f"--workdir={trained}", f"--estimator={estimator}", f"--output={output}")
     more = (f"--num_samples={num_samples}", "--split=train", "--seed=3", "--num_datapoints=45")
     assert command("evaluate", *arguments, *more) == 0
-    header, row = capsys.readouterr().out.splitlines()
+    header, row, *diagnostics = capsys.readouterr().out.splitlines()
     config, run, model = load_run(trained)
     x = load_run_split(config, run, "train")[:45]
     scores = score(model, x, estimator, num_samples, seed=3)
@@ -37,8 +39,20 @@ def test_evaluate_prints_the_mean_and_writes_each_value(
         *(estimator, str(num_samples), f"{scores.mean:.3f}", "+-"),
         *(f"{scores.half_width:.3f}", "45"),
     ]
+    assert diagnostics == [f"{estimator}: {scores.diagnostics}"] * bool(scores.diagnostics)
     assert header.split() == ["estimator", "samples", "nats", "95%", "datapoints"]
     np.testing.assert_allclose(values_in(output, estimator), scores.values, rtol=1e-8)
+
+
+def test_evaluate_takes_several_estimators_in_one_table(trained: Path, tmp_path, capsys) -> None:
+    output = tmp_path / "scores.csv"
+    arguments = (f"--workdir={trained}", "--estimator=elbo,importance", "--num_samples=3")
+    assert command("evaluate", *arguments, f"--output={output}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["estimator", "elbo", "importance", "importance:"]
+    assert output.read_text().splitlines()[0] == "row,elbo,importance"
+    assert command("evaluate", *arguments, "--estimator=elbo,magic") == 2
+    assert "'magic'" in capsys.readouterr().err
 
 
 def test_evaluate_depends_on_its_seed(trained: Path, capsys) -> None:

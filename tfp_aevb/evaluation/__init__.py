@@ -1,5 +1,15 @@
 """What a trained model is worth: estimates of log p(x) beside the bound."""
 
+from tfp_aevb.evaluation.annealing import annealed_log_prob
+from tfp_aevb.evaluation.hmc import HmcEstimate, PosteriorDraws, hmc_log_prob, sample_posterior
 from tfp_aevb.evaluation.importance import ImportanceEstimate, importance_log_prob
 
-__all__ = ["ImportanceEstimate", "importance_log_prob"]
+__all__ = [
+    "HmcEstimate",
+    "ImportanceEstimate",
+    "PosteriorDraws",
+    "annealed_log_prob",
+    "hmc_log_prob",
+    "importance_log_prob",
+    "sample_posterior",
+]

@@ -1,12 +1,15 @@
 """Scores of a data set, one value for each datapoint, with the interval of their mean."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.evaluation.annealing import annealed_log_prob
+from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.files import write_text
@@ -17,6 +20,12 @@ BATCH = 100
 Z_95 = 1.959964
 
 
+# For elbo and importance samples of z, for hmc posterior draws, for ais chains.
+DEFAULT_SAMPLES = {"elbo": 1, "importance": 5000, "hmc": 50, "ais": 20}
+FEW_EFFECTIVE_SAMPLES = 10.0
+LARGE_R_HAT = 1.1
+
+
 class Scores(NamedTuple):
     """What an estimator says of each datapoint.
 
@@ -24,11 +33,13 @@ class Scores(NamedTuple):
         estimator: its name.
         num_samples: samples of z for each datapoint.
         values: [N] nats.
+        diagnostics: how far the values can be trusted, in words; empty for the bound.
     """
 
     estimator: str
     num_samples: int
     values: np.ndarray
+    diagnostics: str = ""
 
     @property
     def mean(self) -> float:
@@ -62,8 +73,10 @@ def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: 
     Args:
         model: the model.
         x: the data.
-        estimator: `elbo` or `importance`.
-        num_samples: samples of z for each datapoint.
+        estimator: `elbo` (the bound), or of log p(x): `importance` sampling through q (biased
+            down), `hmc` (Appendix D's, biased up) or `ais`, annealed importance sampling (biased
+            down).
+        num_samples: see `DEFAULT_SAMPLES`.
         seed: of the samples and of dynamic binarisation.
 
     Returns:
@@ -72,22 +85,50 @@ def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: 
     model.check_observations(x)
 
     @tf.function(jit_compile=True)
-    def score_batch(values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def score_batch(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
         if estimator == "elbo":
-            return model.bound(batch, seeds.noise, num_samples).elbo
-        return importance_log_prob(model, batch, num_samples, seeds.noise).log_prob
+            return {"log_prob": model.bound(batch, seeds.noise, num_samples).elbo}
+        if estimator == "importance":
+            return importance_log_prob(model, batch, num_samples, seeds.noise)._asdict()
+        if estimator == "hmc":
+            return hmc_log_prob(model, batch, num_samples, seed=seeds.noise)._asdict()
+        return {"log_prob": annealed_log_prob(model, batch, num_samples, seed=seeds.noise)}
 
-    scores = []
+    parts: dict[str, list[np.ndarray]] = {}
     for step, start in enumerate(range(0, len(x), BATCH)):
         rows = x.x[start : start + BATCH]
         padded = np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
-        scores.append(score_batch(padded, tf.constant(step)).numpy()[: len(rows)])
-    return Scores(estimator, num_samples, np.concatenate(scores).astype(np.float64))
+        for name, value in score_batch(padded, tf.constant(step)).items():
+            parts.setdefault(name, []).append(value.numpy()[: len(rows)])
+    found = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
+    return Scores(estimator, num_samples, found["log_prob"], _diagnostics(found))
 
 
-def write_scores(scores: Scores, path: str | Path) -> None:
-    """Writes one line for each datapoint: its row and its value in nats."""
-    lines = [f"{row},{value:.9g}" for row, value in enumerate(scores.values)]
-    write_text(Path(path), "\n".join([f"row,{scores.estimator}", *lines]) + "\n")
+def _diagnostics(found: dict[str, np.ndarray]) -> str:
+    """Says how far the values can be trusted."""
+    if "effective_sample_size" in found:
+        size = found["effective_sample_size"]
+        few = float((size < FEW_EFFECTIVE_SAMPLES).mean())
+        return (
+            f"effective samples: median {np.median(size):.1f}, below {FEW_EFFECTIVE_SAMPLES:g} for "
+            f"{few:.1%} of the datapoints"
+        )
+    if "r_hat" in found:
+        large = float((found["r_hat"] > LARGE_R_HAT).mean())
+        return (
+            f"acceptance: mean {found['acceptance'].mean():.2f}; "
+            f"R-hat: median {np.median(found['r_hat']):.3f}, "
+            f"above {LARGE_R_HAT} for {large:.1%} of the datapoints"
+        )
+    return ""
+
+
+def write_scores(results: Sequence[Scores], path: str | Path) -> None:
+    """Writes one line for each datapoint: its row and its value by each estimator, in nats."""
+    names = [scores.estimator for scores in results]
+    lines = [",".join(["row", *names])]
+    for row, values in enumerate(zip(*(scores.values for scores in results), strict=True)):
+        lines.append(",".join([str(row), *(f"{value:.9g}" for value in values)]))
+    write_text(Path(path), "\n".join(lines) + "\n")

@@ -1,0 +1,91 @@
+"""Appendix D and annealed importance sampling against exact log p(x) of linear-Gaussian models."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import LinearGaussian, assert_one_line
+from tfp_aevb.evaluation import annealed_log_prob, hmc_log_prob, sample_posterior
+from tfp_aevb.model import AEVB
+
+NUM_DATA = 200
+
+
+def exact_model(
+    latent_dim: int, data_dim: int | None = None, **encoder
+) -> tuple[LinearGaussian, AEVB, np.ndarray]:
+    exact = LinearGaussian(latent_dim, data_dim or latent_dim + 2, seed=latent_dim)
+    float32 = tf.float32
+    model = AEVB(
+        exact.prior(float32),
+        exact.encoder(dtype=float32, **encoder),
+        exact.decoder(float32),
+        objective="sgvb_a",
+    )
+    return exact, model, exact.data(NUM_DATA).astype(np.float32)
+
+
+def errors(estimate: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
+    """The mean error of an estimate and its standard error, over the paired datapoints."""
+    difference = np.asarray(estimate, np.float64) - exact
+    return difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
+
+
+def test_draws_have_the_moments_of_the_posterior() -> None:
+    exact, model, x = exact_model(2, shift=0.5, widen=2.0)
+    draw = tf.function(lambda: sample_posterior(model, x, 100, seed=1), jit_compile=True)
+    draws = draw()
+    mean, covariance = exact.posterior(x)
+    z = draws.z.numpy().reshape(-1, NUM_DATA, 2) - mean
+    # Over 200 datapoints of 500 draws, of which thinning leaves at least a tenth independent.
+    error = np.sqrt(np.diag(covariance) / (NUM_DATA * 50))
+    assert (np.abs(z.mean((0, 1))) < 5 * error).all()
+    found = np.einsum("sbi,sbj->ij", z, z) / z.shape[0] / NUM_DATA
+    np.testing.assert_allclose(found, covariance, atol=5 * covariance.max() * np.sqrt(2 / 10_000))
+    assert abs(draws.acceptance.numpy().mean() - 0.9) < 0.05
+    assert np.median(draws.r_hat) < 1.1
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 4])
+def test_appendix_d_is_within_a_twentieth_of_a_nat(latent_dim: int) -> None:
+    exact, model, x = exact_model(latent_dim, shift=0.3, widen=1.5)
+    estimate = tf.function(lambda: hmc_log_prob(model, x, 50, seed=2), jit_compile=True)()
+    bias, error = errors(estimate.log_prob, exact.log_prob(x))
+    assert abs(bias) < 0.05
+    assert error < 0.02  # so that a term 1% off, which moves log p by more, cannot pass
+
+
+def test_appendix_d_sees_a_likelihood_one_percent_off() -> None:
+    exact, model, x = exact_model(2, data_dim=10, shift=0.3, widen=1.5)
+    exact_log_prob = exact.log_prob(x)
+    log_likelihood = model.log_likelihood
+    model.log_likelihood = lambda *args: 1.01 * log_likelihood(*args)
+    estimate = tf.function(lambda: hmc_log_prob(model, x, 50, seed=2), jit_compile=True)()
+    bias, _ = errors(estimate.log_prob, exact_log_prob)
+    assert abs(bias) > 0.05
+
+
+@pytest.mark.parametrize("latent_dim", [2, 5])
+def test_annealed_importance_sampling_is_within_a_tenth_of_a_nat(latent_dim: int) -> None:
+    exact, model, x = exact_model(latent_dim, shift=0.5, widen=1.5)
+    estimate = tf.function(lambda: annealed_log_prob(model, x, 10, seed=3), jit_compile=True)()
+    bias, error = errors(estimate, exact.log_prob(x))
+    assert abs(bias) < 0.1
+    assert error < 0.02
+
+
+def test_annealing_from_a_far_proposal_beats_importance_sampling_from_it() -> None:
+    from tfp_aevb.evaluation import importance_log_prob
+
+    exact, model, x = exact_model(2, shift=1.0)
+    annealed = tf.function(lambda: annealed_log_prob(model, x, 10, seed=4), jit_compile=True)()
+    plain = importance_log_prob(model, x, 10, seed=4).log_prob
+    truth = exact.log_prob(x)
+    assert abs(errors(annealed, truth)[0]) < 0.1 * abs(errors(plain, truth)[0])
+
+
+def test_bad_numbers_are_refused() -> None:
+    _, model, x = exact_model(2)
+    assert_one_line(lambda: hmc_log_prob(model, x, 3, num_chains=1), ValueError, "above 3", "got 3")
+    assert_one_line(lambda: hmc_log_prob(model, x, 51), ValueError, "multiple")
+    assert_one_line(lambda: annealed_log_prob(model, x, 0), ValueError, "got 0 and 200")
