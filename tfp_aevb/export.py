@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfp_aevb.evaluation.importance import importance_log_prob
+from tfp_aevb.files import write_json
 from tfp_aevb.model import AEVB
-from tfp_aevb.training.files import write_json
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
 MARKER = Path("assets.extra", "tfp_aevb.json")

@@ -36,7 +36,7 @@ def run(options: SimpleNamespace) -> int:
     import numpy as np
 
     from tfp_aevb.figures import samples_figure, save_figure
-    from tfp_aevb.training.files import write_atomically
+    from tfp_aevb.files import write_atomically
     from tfp_aevb.training.results import load_run
 
     _, run_dir, model = load_run(workdir)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
+from tfp_aevb.files import write_text
 from tfp_aevb.model import AEVB
-from tfp_aevb.training.files import write_text
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
 

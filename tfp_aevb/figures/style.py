@@ -6,7 +6,6 @@ or global pyplot state is involved: drawing works the same in a script, a notebo
 
 import functools
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -15,6 +14,8 @@ import matplotlib
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
+
+from tfp_aevb.files import write_atomically
 
 _P = ParamSpec("_P")
 
@@ -155,14 +156,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) ->
     if not 0 < dpi < float("inf"):
         raise ValueError(f"`dpi` must be a positive number of pixels per inch, got {dpi}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because os.replace is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file, matplotlib.style.context(["default", STYLE]):
-            figure.savefig(file, format=suffix, dpi=dpi, metadata=dict(_METADATA[suffix]))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    metadata = dict(_METADATA[suffix])
+    with matplotlib.style.context(["default", STYLE]):
+        write_atomically(
+            path, lambda file: figure.savefig(file, format=suffix, dpi=dpi, metadata=metadata)
+        )
     return path

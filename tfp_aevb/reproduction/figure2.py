@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tfp_aevb.figures import bounds_figure, read_metrics, save_figure
+from tfp_aevb.files import write_json, write_text
 from tfp_aevb.reproduction.runs import choose_step_size, ensure_run
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.files import write_json, write_text
 
 METHODS = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep"}
 BATCH = 100

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.figures import read_metrics
+from tfp_aevb.files import read_json
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.files import read_json
 from tfp_aevb.training.run import train_and_evaluate
 from tfp_aevb.training.workdir import Workdir
 

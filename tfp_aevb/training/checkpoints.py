@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.training.files import write_atomically, write_text
+from tfp_aevb.files import write_atomically, write_text
 from tfp_aevb.training.fused import FusedModel, NonFiniteBoundError
 
 KEEP = 2

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfp_aevb.training.files import write_text
+from tfp_aevb.files import write_text
 
 TERMS = ("loss", "elbo", "reconstruction", "kl")
 COLUMNS = (

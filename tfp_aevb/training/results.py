@@ -10,6 +10,7 @@ from typing import Any
 
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.export import export_saved_model
+from tfp_aevb.files import write_json
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
@@ -17,7 +18,6 @@ from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import check_data, load_data, observations
-from tfp_aevb.training.files import write_json
 from tfp_aevb.training.metrics_log import MetricsLog
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.pictures import draw_figures

@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from tfp_aevb.files import read_json, write_json, write_text
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.files import read_json, write_json, write_text
 
 
 class Workdir:

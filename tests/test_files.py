@@ -1,11 +1,11 @@
-"""Tests of tfp_aevb.training.files."""
+"""Tests of tfp_aevb.files."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import assert_one_line
-from tfp_aevb.training.files import read_json, write_atomically, write_json, write_text
+from tfp_aevb.files import read_json, write_atomically, write_json, write_text
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
