@@ -133,6 +133,10 @@ class AEVB(FusedModel):
         del seed
         return self._fold(self.decoder, x, z)
 
+    def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
+        return self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
+
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]

@@ -44,8 +44,7 @@ class WakeSleep(AEVB):
         posterior = self.encoder(x)
         z = posterior.sample(self.num_samples, seed=device_seed(posterior, seed))
         z = tf.stop_gradient(z)  # [L, B, J]
-        log_joint = self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
-        return tf.reduce_mean(log_joint, axis=0)
+        return tf.reduce_mean(self.log_joint(x, z), axis=0)
 
     def _sleep(self, count: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
         """Returns log q(z|x) [B] at `count` draws from the generative model."""

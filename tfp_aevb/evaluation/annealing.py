@@ -49,13 +49,10 @@ def annealed_log_prob(
     posterior = model.encode(x)
     x = tf.cast(x, tf.float32)
 
-    def log_joint(z: tf.Tensor) -> tf.Tensor:  # [C, B, J] -> [C, B]
-        return model.log_likelihood(x, z) + model.prior_distribution().log_prob(z)
-
     _, log_weights, _ = tfp.mcmc.sample_annealed_importance_chain(
         num_steps=num_temperatures,
         proposal_log_prob_fn=posterior.log_prob,
-        target_log_prob_fn=log_joint,
+        target_log_prob_fn=lambda z: model.log_joint(x, z),  # [C, B, J] -> [C, B]
         current_state=posterior.sample(num_chains, seed=start_seed),
         make_kernel_fn=lambda log_prob: tfp.mcmc.HamiltonianMonteCarlo(
             log_prob,

@@ -62,12 +62,9 @@ def sample_posterior(
     posterior = model.encode(x)
     x = tf.cast(x, tf.float32)
 
-    def log_joint(z: tf.Tensor) -> tf.Tensor:  # [C, B, J] -> [C, B]
-        return model.log_likelihood(x, z) + model.prior_distribution().log_prob(z)
-
     kernel = tfp.mcmc.SimpleStepSizeAdaptation(
         tfp.mcmc.HamiltonianMonteCarlo(
-            log_joint,
+            lambda z: model.log_joint(x, z),  # [C, B, J] -> [C, B]
             step_size=0.5 * tf.reduce_mean(posterior.stddev(), axis=-1, keepdims=True),  # [B, 1]
             num_leapfrog_steps=num_leapfrog_steps,
         ),
