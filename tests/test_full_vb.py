@@ -149,10 +149,10 @@ def test_the_fitted_bound_stays_below_the_evidence_and_finds_the_posterior_mean(
     ]
     error = np.std(bounds, ddof=1) / np.sqrt(len(bounds))
     assert np.mean(bounds) < evidence - 3 * error
-    assert np.mean(bounds) > evidence - 5.0  # mean-field, but fitted: an unfitted model is 20 below
+    assert np.mean(bounds) > evidence - 2.5  # what the factorised q(theta) costs is 1.5
     bias = model.decoder.parameters[1].numpy()[0]
     posterior_stddev = float(tf.exp(0.5 * model.theta_log_variances[1])[0])
-    assert abs(bias - bias_mean) < 3 * posterior_stddev / np.sqrt(10)
+    assert abs(bias - bias_mean) < 0.05 * posterior_stddev  # 1% of the mean is more
 
 
 def test_keras_file_round_trip(tmp_path: Path) -> None:
