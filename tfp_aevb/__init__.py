@@ -21,6 +21,7 @@ _HOMES = {
     "GaussianLikelihood": "tfp_aevb.layers",
     "FullVB": "tfp_aevb.full_vb",
     "WakeSleep": "tfp_aevb.baselines",
+    "MonteCarloEM": "tfp_aevb.baselines",
     # Estimators.
     "sgvb_a": "tfp_aevb.objectives",
     "sgvb_b": "tfp_aevb.objectives",

@@ -16,7 +16,7 @@ from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 from tfp_aevb.layers.noise import normal_rows
 from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import Bound, minibatch_bound
+from tfp_aevb.objectives import Bound
 from tfp_aevb.training.loops import Minibatch
 
 
@@ -25,8 +25,9 @@ class FullVB(AEVB):
     """An `AEVB` model with q(theta) over the decoder's parameters (Algorithm 2, Appendix F).
 
     q(theta) is a diagonal Gaussian whose means are the decoder's own variables; the prior is
-    N(0, I). `encode`, `decode`, `sample` and `reconstruct` use the means; the bound and
-    `log_likelihood` average over draws. The encoder's parameters are point estimates.
+    N(0, I). Prediction averages over theta: `sample` and `importance_log_prob` draw one for each z.
+    `decode`, `reconstruct` and Hamiltonian Monte Carlo take theta at its mean. The encoder's
+    parameters are point estimates.
 
     Args:
         prior: p(z), without parameters.
@@ -126,6 +127,10 @@ class FullVB(AEVB):
             lambda flat_z: self._decode_with_own_draws(flat_z, tf.shape(z), seed), x, z
         )
 
+    def predictive(self, z: tf.Tensor, seed: tf.Tensor) -> tfp.distributions.Distribution:
+        """Returns p_theta(x|z) for `z` [B, J], with a theta ~ q(theta) for each."""
+        return self._decode_with_own_draws(z, tf.stack([1, tf.shape(z)[0]]), seed)
+
     def _decode_with_own_draws(
         self, flat_z: tf.Tensor, shape: tf.Tensor, seed: tf.Tensor
     ) -> tfp.distributions.Distribution:
@@ -174,7 +179,7 @@ class FullVB(AEVB):
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns minus the full variational bound per datapoint, and the bound (Eq. 22)."""
         bound = self._full_bound(batch.x, batch.seed, batch.num_data)
-        return -minibatch_bound(bound.elbo, 1.0, batch.weights, batch.size), bound
+        return self.minibatch_loss(bound.elbo, batch), bound
 
     def _full_bound(
         self,

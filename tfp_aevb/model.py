@@ -48,6 +48,8 @@ class AEVB(FusedModel):
         NotImplementedError: if `sgvb_b` has no closed-form KL for these distributions.
     """
 
+    _parts: tuple[str, ...] = ("prior", "encoder", "decoder")
+
     def __init__(
         self,
         prior: tfd.Distribution | Callable[[], tfd.Distribution],
@@ -193,8 +195,13 @@ class AEVB(FusedModel):
         """Draws (z, x) from p(z) p(x|z), and gives the means of p(x|z) beside."""
         seeds = tfp.random.split_seed(as_seed(seed), n=2)
         z = self.prior_distribution().sample(num_samples, seed=seeds[0])
-        likelihood = self.decoder(z)
+        likelihood = self.predictive(z, tf.random.experimental.stateless_fold_in(seeds[0], 1))
         return ModelSample(z, likelihood.sample(seed=seeds[1]), likelihood.mean())
+
+    def predictive(self, z: tf.Tensor, seed: tf.Tensor) -> tfd.Distribution:
+        """Returns p(x|z) for `z` [B, J], its own parameters drawn where they are random."""
+        del seed
+        return self.decoder(z)
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
@@ -242,9 +249,8 @@ class AEVB(FusedModel):
         Raises:
             TypeError: if a part is not a registered Keras object.
         """
-        parts = {name: getattr(self, name) for name in ("prior", "encoder", "decoder")}
         return {
-            **{name: _serialize(name, part) for name, part in parts.items()},
+            **{name: _serialize(name, getattr(self, name)) for name in self._parts},
             "name": self.name,
             "objective": self.objective,
             "num_samples": self.num_samples,
@@ -258,8 +264,7 @@ class AEVB(FusedModel):
         """Creates the model from `get_config`'s arguments."""
         del custom_objects
         parts = {
-            name: tf_keras.saving.deserialize_keras_object(config[name])
-            for name in ("prior", "encoder", "decoder")
+            name: tf_keras.saving.deserialize_keras_object(config[name]) for name in cls._parts
         }
         return cls(**{**config, **parts})
 

@@ -13,7 +13,8 @@ from tfp_aevb.training.config import TrainConfig
 def trainer(bounds: dict[float, float], trained: list[TrainConfig]):
     """Returns a stand-in for training that ends at the bound of each step size."""
 
-    def train(config: TrainConfig, workdir: Path) -> dict:
+    def train(config: TrainConfig, workdir: Path, **options) -> dict:
+        del options
         trained.append(config)
         bound = bounds[config.learning_rate]
         if np.isnan(bound):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
+from tfp_aevb import progress
 from tfp_aevb.training import callbacks
 from tfp_aevb.training.callbacks import Interrupted, Progress, RunLog, StopSignals
 from tfp_aevb.training.fused import METRICS
@@ -30,7 +31,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
-    monkeypatch.setattr(callbacks, "time", fake)
+    for module in (callbacks, progress):
+        monkeypatch.setattr(module, "time", fake)
     return fake
 
 
@@ -114,16 +116,16 @@ def progress_output(clock: Clock, tmp_path: Path, monkeypatch, terminal: bool) -
     monkeypatch.setattr(sys, "stderr", stream)
     log = MetricsLog(tmp_path / "metrics.csv", 0, 20, 100)
     log.rows.append({"validation_elbo": -87.654})
-    progress = Progress(log, lambda step: 5 * step, num_data=50, total_steps=100)
+    shown = Progress(log, lambda step: 5 * step, num_data=50, total_steps=100)
     model = model_at(0)
-    progress.set_model(model)
+    shown.set_model(model)
     for block in range(1, 5):
         clock.now += 20.0
         model.optimizer.iterations.assign(10 * block)
-        progress.on_train_batch_end(block, {"elbo": -90.125})
+        shown.on_train_batch_end(block, {"elbo": -90.125})
         if block % 2 == 0:
-            progress.on_epoch_end(0, {"elbo": -90.125})
-    progress.on_train_end()
+            shown.on_epoch_end(0, {"elbo": -90.125})
+    shown.on_train_end()
     return stream.getvalue()
 
 

@@ -7,7 +7,7 @@ import tf_keras
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
+from tfp_aevb.objectives import Bound
 from tfp_aevb.training.loops import Minibatch
 
 
@@ -32,12 +32,7 @@ class WakeSleep(AEVB):
         bound = self.bound(batch.x, wake_seed)
         log_joint = self._wake(batch.x, wake_seed)
         log_posterior = self._sleep(tf.shape(batch.x)[0], z_seed, x_seed)
-        aims = log_joint + log_posterior  # [B]
-        loss = -minibatch_bound(aims, 1.0, batch.weights, batch.size)
-        if self.parameter_prior:
-            penalty = negative_log_parameter_prior(self.trainable_variables)
-            loss += penalty / (batch.num_data * batch.num_devices)
-        return loss, bound
+        return self.minibatch_loss(log_joint + log_posterior, batch), bound
 
     def _wake(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns the mean of log p(x, z) [B] over draws from q(z|x)."""

@@ -55,7 +55,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, score, write_scores
+    from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, write_scores
     from tfp_aevb.training.results import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir)
@@ -64,7 +64,7 @@ def run(options: SimpleNamespace) -> int:
     results = []
     for name in options.estimator:
         num_samples = options.num_samples or DEFAULT_SAMPLES[name]
-        results.append(score(model, x, name, num_samples, options.seed))
+        results.append(Scorer(model, name, num_samples, options.seed, progress=True)(x))
         print(results[-1].table_row(header=len(results) == 1), flush=True)
     for scores in results:
         if scores.diagnostics:

@@ -6,16 +6,50 @@ Runs that are done are skipped and interrupted ones resumed: the same command ag
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
 
+# Module and function of each experiment, its data sets, and the flags it takes besides.
+FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
+    "2": (
+        "figure2",
+        "run_figure2",
+        ("mnist", "binarized_mnist", "frey_face"),
+        ("latent_dims", "methods"),
+    ),
+    "3": ("figure3", "run_figure3", ("mnist", "binarized_mnist"), ("methods",)),
+    "4": ("figure4", "run_figure4", ("mnist", "binarized_mnist", "frey_face"), ()),
+    "5": (
+        "figure5",
+        "run_figure5",
+        ("mnist", "binarized_mnist", "frey_face"),
+        ("latent_dims",),
+    ),
+    "full_vb": ("full_vb", "run_full_vb", ("mnist", "binarized_mnist"), ()),
+    "gradient_variance": (
+        "gradient_variance",
+        "run_gradient_variance",
+        ("mnist", "binarized_mnist"),
+        ("latent_dims",),
+    ),
+}
+METHODS = ("aevb", "wake_sleep", "mcem")
+
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `reproduce`."""
     flags.DEFINE_string("workdir", None, "folder of the experiment (required)", flag_values=values)
-    flags.DEFINE_enum("figure", None, ("2",), "the paper's figure (required)", flag_values=values)
+    flags.DEFINE_enum(
+        "figure",
+        None,
+        tuple(FIGURES),
+        "the paper's figure; full_vb: full variational Bayes against ML and MAP; "
+        "gradient_variance: of the estimators A, B and the score function (required)",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
         "dataset",
         "mnist",
@@ -28,9 +62,17 @@ def define_flags(values: flags.FlagValues) -> None:
         "samples", 10_000_000, "training samples of each curve", lower_bound=100, flag_values=values
     )
     flags.DEFINE_list(
-        "latent_dim", None, "Nz of the curves, e.g. 3,20; default: the paper's", flag_values=values
+        "latent_dim",
+        None,
+        "figures 2, 5 and gradient_variance: Nz, e.g. 3,20; default: the paper's",
+        flag_values=values,
     )
-    flags.DEFINE_list("methods", ["aevb", "wake_sleep"], "of aevb, wake_sleep", flag_values=values)
+    flags.DEFINE_list(
+        "methods",
+        None,
+        "figures 2 and 3: of aevb, wake_sleep and (figure 3) mcem; default: all",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "learning_rate",
         None,
@@ -44,27 +86,30 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(options: SimpleNamespace) -> int:
     """Reproduces a figure; returns the exit code."""
     workdir = Path(flags_lib.require(options, "workdir"))
-    flags_lib.require(options, "figure")
-    latent_dims = flags_lib.whole_numbers(options, "latent_dim") if options.latent_dim else None
-    unknown = set(options.methods) - {"aevb", "wake_sleep"}
-    if unknown:
-        raise flags_lib.UsageError(f"--methods must be of aevb, wake_sleep; got {unknown.pop()!r}")
+    figure = flags_lib.require(options, "figure")
+    module, function, datasets, _ = FIGURES[figure]
+    if options.dataset not in datasets:
+        raise flags_lib.UsageError(
+            f"--figure={figure} is of --dataset={' or '.join(datasets)}, got {options.dataset}"
+        )
+    arguments = _arguments(options, figure)
 
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.reproduction.figure2 import run_figure2
+    import importlib
+
     from tfp_aevb.training.callbacks import Interrupted
 
+    experiment = getattr(importlib.import_module(f"tfp_aevb.reproduction.{module}"), function)
     try:
-        paths = run_figure2(
+        paths = experiment(
             options.dataset,
             options.samples,
             workdir,
             data_dir=options.data_dir,
-            latent_dims=latent_dims,
-            methods=tuple(options.methods),
             step_size=options.learning_rate,
+            **arguments,
         )
     except Interrupted as stop:
         print(f"tfp_aevb: {stop}", file=sys.stderr)
@@ -72,3 +117,24 @@ def run(options: SimpleNamespace) -> int:
     for path in paths:
         print(path)
     return 0
+
+
+def _arguments(options: SimpleNamespace, figure: str) -> dict[str, Any]:
+    """Returns the arguments that not all experiments have, as far as they were given."""
+    given: dict[str, Any] = {}
+    if options.latent_dim:
+        given["latent_dims"] = flags_lib.whole_numbers(options, "latent_dim")
+        if min(given["latent_dims"]) < 1:
+            raise flags_lib.UsageError(f"--latent_dim must be positive, got {options.latent_dim}")
+    if options.methods:
+        allowed = METHODS if figure == "3" else METHODS[:2]
+        unknown = sorted(set(options.methods) - set(allowed))
+        if unknown:
+            raise flags_lib.UsageError(
+                f"--methods must be of {', '.join(allowed)}; got {unknown[0]!r}"
+            )
+        given["methods"] = tuple(options.methods)
+    names = {"latent_dims": "latent_dim", "methods": "methods"}
+    for argument in set(given) - set(FIGURES[figure][3]):
+        raise flags_lib.UsageError(f"--figure={figure} does not take --{names[argument]}")
+    return given

@@ -45,6 +45,26 @@ class Dataset:
     image_shape: tuple[int, ...]
     record: dict[str, Any]
 
+    def with_num_train(self, num_train: int) -> "Dataset":
+        """Returns the data with the first `num_train` training examples alone.
+
+        Raises:
+            ValueError: if there are fewer.
+        """
+        x, labels = self.train.x, self.train.labels
+        if not 0 < num_train <= len(x):
+            raise ValueError(
+                f"`num_train` is {num_train}, and {self.name} has {len(x)} training examples; "
+                f"expected 1 to {len(x)}"
+            )
+        train = Split(x[:num_train], None if labels is None else labels[:num_train])
+        record = {
+            **self.record,
+            "split_sizes": {**self.record["split_sizes"], "train": num_train},
+            "sha256": {**self.record["sha256"], "train": _sha256(train.x)},
+        }
+        return dataclasses.replace(self, train=train, record=record)
+
 
 def load_dataset(
     name: str, *, data_dir: str | None = None, binarize: str = "none", binarize_seed: int = 0

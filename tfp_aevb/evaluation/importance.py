@@ -44,6 +44,9 @@ def importance_log_prob(
     inequality): in expectation the estimate is a lower bound of log p(x), at least as tight as the
     ELBO, which it is for K = 1, and it rises to log p(x) as K grows.
 
+    Where the model's parameters are random (`FullVB`), each weight draws them too: the estimate is
+    then of the predictive density, p(x|theta) averaged over q(theta).
+
     The encoder runs once. Samples are decoded in chunks, whose weights go into running sums:
     memory does not grow with K.
 
@@ -75,8 +78,11 @@ def importance_log_prob(
     def add_chunk(
         i: tf.Tensor, peak: tf.Tensor, total: tf.Tensor, squares: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        z = posterior.sample(size, seed=tf.random.experimental.stateless_fold_in(seed, i))
-        log_weights = model.log_likelihood(x, z) + prior.log_prob(z) - posterior.log_prob(z)
+        chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
+        z = posterior.sample(size, seed=chunk_seed)
+        parameter_seed = tf.random.experimental.stateless_fold_in(chunk_seed, 1)
+        log_weights = model.log_likelihood(x, z, parameter_seed)
+        log_weights += prior.log_prob(z) - posterior.log_prob(z)
         log_weights = tf.ensure_shape(log_weights, [None, x.shape[0]])  # [size, B]
         wanted = i * size + tf.range(size) < num_samples
         log_weights = tf.where(wanted[:, tf.newaxis], log_weights, -math.inf)

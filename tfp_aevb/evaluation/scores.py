@@ -1,6 +1,7 @@
 """Scores of a data set, one value for each datapoint, with the interval of their mean."""
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
 from tfp_aevb.model import AEVB
+from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
 
@@ -67,43 +69,67 @@ class Scores(NamedTuple):
         return f"{head}\n{line}" if header else line
 
 
-def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: int) -> Scores:
-    """Scores each datapoint.
+class Scorer:
+    """Scores data sets with one model; what is compiled is kept, also while the model learns.
 
     Args:
         model: the model.
-        x: the data.
         estimator: `elbo` (the bound), or of log p(x): `importance` sampling through q (biased
             down), `hmc` (Appendix D's, biased up) or `ais`, annealed importance sampling (biased
             down).
         num_samples: see `DEFAULT_SAMPLES`.
         seed: of the samples and of dynamic binarisation.
-
-    Returns:
-        The scores, in the order of `x`.
+        progress: show how far it is on stderr.
     """
-    model.check_observations(x)
 
-    @tf.function(jit_compile=True)
-    def score_batch(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = step_seeds(seed, "score", step)
-        batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
-        if estimator == "elbo":
-            return {"log_prob": model.bound(batch, seeds.noise, num_samples).elbo}
-        if estimator == "importance":
-            return importance_log_prob(model, batch, num_samples, seeds.noise)._asdict()
-        if estimator == "hmc":
-            return hmc_log_prob(model, batch, num_samples, seed=seeds.noise)._asdict()
-        return {"log_prob": annealed_log_prob(model, batch, num_samples, seed=seeds.noise)}
+    def __init__(
+        self, model: AEVB, estimator: str, num_samples: int, seed: int, *, progress: bool = False
+    ) -> None:
+        self._model = model
+        self._estimator = estimator
+        self._num_samples = num_samples
+        self._seed = seed
+        self._progress = progress
+        self._score_batch = tf.function(self._batch_scores, jit_compile=True)
 
-    parts: dict[str, list[np.ndarray]] = {}
-    for step, start in enumerate(range(0, len(x), BATCH)):
-        rows = x.x[start : start + BATCH]
-        padded = np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
-        for name, value in score_batch(padded, tf.constant(step)).items():
-            parts.setdefault(name, []).append(value.numpy()[: len(rows)])
-    found = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
-    return Scores(estimator, num_samples, found["log_prob"], _diagnostics(found))
+    def __call__(self, x: Observations) -> Scores:
+        """Scores each datapoint, in the order of `x`."""
+        self._model.check_observations(x)
+        parts: dict[str, list[np.ndarray]] = {}
+        line, started = ProgressLine(), time.perf_counter()
+        size = min(BATCH, len(x))
+        for step, start in enumerate(range(0, len(x), size)):
+            rows = x.x[start : start + size]
+            padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+            found = self._score_batch(padded, tf.constant(step), x.scale, x.dynamic_binarization)
+            for name, value in found.items():
+                parts.setdefault(name, []).append(value.numpy()[: len(rows)])
+            if self._progress:
+                done = start + len(rows)
+                left = (time.perf_counter() - started) * (len(x) - done) / done
+                line.show(f"{self._estimator}: {done:,}/{len(x):,} datapoints  {clock(left)} left")
+        line.end()
+        arrays = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
+        return Scores(self._estimator, self._num_samples, arrays["log_prob"], _diagnostics(arrays))
+
+    def _batch_scores(
+        self, values: tf.Tensor, step: tf.Tensor, scale: float, dynamic_binarization: bool
+    ) -> dict[str, tf.Tensor]:
+        model, count = self._model, self._num_samples
+        seeds = step_seeds(self._seed, "score", step)
+        batch = read_values(values, scale, dynamic_binarization, seeds.binarization)
+        if self._estimator == "elbo":
+            return {"log_prob": model.bound(batch, seeds.noise, count).elbo}
+        if self._estimator == "importance":
+            return importance_log_prob(model, batch, count, seeds.noise)._asdict()
+        if self._estimator == "hmc":
+            return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
+        return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
+
+
+def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: int) -> Scores:
+    """Scores each datapoint of `x`; see `Scorer`."""
+    return Scorer(model, estimator, num_samples, seed)(x)
 
 
 def _diagnostics(found: dict[str, np.ndarray]) -> str:

@@ -7,6 +7,7 @@ from tfp_aevb.figures.grids import (
     manifold_figure,
     manifold_grid,
     reconstructions_figure,
+    sample_panels_figure,
     samples_figure,
 )
 from tfp_aevb.figures.latents import encodings_figure, kl_per_dimension_figure
@@ -23,6 +24,7 @@ __all__ = [
     "new_figure",
     "read_metrics",
     "reconstructions_figure",
+    "sample_panels_figure",
     "samples_figure",
     "save_figure",
 ]

@@ -60,12 +60,13 @@ def bounds_figure(
     xlim: tuple[float, float] | None = None,
     ylim: tuple[float, float] | None = None,
     ylabel: str = "lower bound per datapoint (nats)",
+    xscale: str = "log",
 ) -> Figure:
     """Draws a row of panels, one per setting, with a line per method and split.
 
     Colour tells the method and line style the split (train solid, test dashed); the legend is
     shared. All panels have the same axes, so that they compare: the number of training samples
-    evaluated on a log scale, and the bound.
+    evaluated, and the bound.
 
     Args:
       curves: For each panel title a mapping of (method, split) to 1-D arrays (samples, bound) of
@@ -73,6 +74,7 @@ def bounds_figure(
       title: Title of the figure, or `None`.
       xlim: Limits of the x axis, or `None` to fit the data.
       ylim: Limits of the y axis, or `None` for `robust_limits` of all lines.
+      xscale: "log" or "linear", of the x axis.
       ylabel: Label of the y axis; "marginal log-likelihood (nats)" for paper Figure 3.
 
     Returns:
@@ -111,7 +113,7 @@ def bounds_figure(
             )
         axis.set_title(panel)
         axis.set_xlabel("# training samples evaluated")
-        axis.set_xscale("log")
+        axis.set_xscale(xscale)
         axis.set_xlim(xlim)
         axis.set_ylim(ylim)
     axes[0, 0].set_ylabel(ylabel)

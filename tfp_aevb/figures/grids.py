@@ -1,5 +1,6 @@
 """Pictures made of many small images: samples, reconstructions and the latent manifold."""
 
+from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -90,6 +91,30 @@ def samples_figure(
     figure, axes = new_figure(size=_figure_size(rows, columns, means), title=title)
     axes[0, 0].imshow(grid, vmin=0, vmax=1)
     axes[0, 0].set_axis_off()
+    return figure
+
+
+@styled
+def sample_panels_figure(panels: Mapping[str, np.ndarray]) -> Figure:
+    """Draws grids of samples side by side, one for each model (Figure 5).
+
+    Args:
+      panels: For each title decoder means [N, H, W] or [N, H, W, 3], in [0, 1].
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: If there is no panel, or its images have the wrong shape or range.
+    """
+    if not panels:
+        raise ValueError("`panels` must have at least one entry")
+    grids = {title: image_grid(images) for title, images in panels.items()}
+    figure, axes = new_figure(columns=len(grids), size=(3.2 * len(grids), 3.5))
+    for axis, (title, grid) in zip(axes[0], grids.items(), strict=True):
+        axis.imshow(grid, vmin=0, vmax=1)
+        axis.set_title(title)
+        axis.set_axis_off()
     return figure
 
 

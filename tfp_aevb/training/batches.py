@@ -52,6 +52,7 @@ class RowBatches:
         num_devices: M's places are padded to a multiple of it.
         on_device: hold the data on the device and send row numbers, else send pixels. The
             compiled loop depends on N when the data are on the device.
+        updates_per_batch: how many steps in a row have the same minibatch.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RowBatches:
         *,
         num_devices: int,
         on_device: bool,
+        updates_per_batch: int = 1,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
@@ -72,7 +74,8 @@ class RowBatches:
         self._num_data = num_data or len(x)
         self._shuffle_seed = shuffle_seed
         self._data = tf.constant(x.x) if on_device else None
-        self.steps_per_epoch = -(-len(x) // self._batch_size)
+        self._updates_per_batch = updates_per_batch
+        self.steps_per_epoch = -(-len(x) // self._batch_size) * updates_per_batch
         self.max_block = MAX_BLOCK if on_device else _pixel_block(x.x[:1].nbytes * batch_size)
         self._epoch, self._order = -1, np.arange(len(x), dtype=np.int32)
 
@@ -102,11 +105,12 @@ class RowBatches:
         )
 
     def _rows(self, step: int) -> np.ndarray:
-        epoch, position = divmod(step, self.steps_per_epoch)
+        epoch, update = divmod(step, self.steps_per_epoch)
         if self._shuffle_seed is not None and epoch != self._epoch:
             generator = numpy_generator(self._shuffle_seed, "epoch order", epoch)
             self._epoch, self._order = epoch, generator.permutation(len(self._x)).astype(np.int32)
-        return self._order[position * self._batch_size : (position + 1) * self._batch_size]
+        first = update // self._updates_per_batch * self._batch_size
+        return self._order[first : first + self._batch_size]
 
 
 class StreamBatches:
@@ -169,10 +173,16 @@ class StreamBatches:
         return np.asarray(element)
 
 
-def samples_seen(step: int, num_data: int, batch_size: int) -> int:
+def samples_seen(step: int, num_data: int, batch_size: int, updates_per_batch: int = 1) -> int:
     """Returns how many datapoints the first `step` updates on an array use; short batches count."""
-    epochs, batches = divmod(step, -(-num_data // batch_size))
-    return epochs * num_data + min(batches * batch_size, num_data)
+
+    def in_batches(count: int) -> int:
+        epochs, batches = divmod(count, -(-num_data // batch_size))
+        return epochs * num_data + min(batches * batch_size, num_data)
+
+    whole, rest = divmod(step, updates_per_batch)
+    last = in_batches(whole + 1) - in_batches(whole)
+    return updates_per_batch * in_batches(whole) + rest * last
 
 
 def _round_up(count: int, multiple: int) -> int:

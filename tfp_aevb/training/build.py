@@ -6,7 +6,7 @@ from typing import Any
 import tf_keras
 
 from tfp_aevb import layers
-from tfp_aevb.baselines import WakeSleep
+from tfp_aevb.baselines import MonteCarloEM, WakeSleep
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig, parse_variance
@@ -29,14 +29,13 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int) 
         "init_stddev": INIT_STDDEV[config.init],
         "dtype": config.precision,
     }
-    parts = (
-        _prior(config),
-        _posterior(config, network),
-        _likelihood(config, event_shape, network),
-    )
+    parts = {"prior": _prior(config)}
+    if config.method != "mcem":
+        parts["encoder"] = _posterior(config, network)
+    parts["decoder"] = _likelihood(config, event_shape, network)
     model_class, options = _method(config)
     model = model_class(
-        *parts,
+        **parts,
         objective=config.objective,
         num_samples=config.num_samples,
         num_data=num_data,
@@ -68,6 +67,14 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
             "sampled_parameter_kl": config.parameter_kl == "sampled",
         }
     parameter_prior = "normal" if config.estimation == "map" else None
+    if config.method == "mcem":
+        return MonteCarloEM, {
+            "parameter_prior": parameter_prior,
+            "leapfrog_steps": config.leapfrog_steps,
+            "e_step_updates": config.e_step_updates,
+            "m_step_updates": config.m_step_updates,
+            "fresh_chains": config.chains == "fresh",
+        }
     model_class = WakeSleep if config.method == "wake_sleep" else AEVB
     return model_class, {"parameter_prior": parameter_prior}
 

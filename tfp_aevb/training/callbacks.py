@@ -1,20 +1,17 @@
 """Keras callbacks of a run: the metrics file, checkpoints, signals and progress."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import tf_keras
 
+from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.fused import METRICS
 from tfp_aevb.training.metrics_log import MetricsLog
-
-TERMINAL_SECONDS = 0.5
-LOG_SECONDS = 30.0
 
 
 class Interrupted(Exception):  # noqa: N818 - an order that was carried out, not an error
@@ -179,46 +176,36 @@ class Progress(tf_keras.callbacks.Callback):
         self._samples_seen = samples_seen
         self._num_data = num_data
         self._total_steps = total_steps
-        self._terminal = sys.stderr.isatty()
-        self._shown_at = time.perf_counter()
+        self._line = ProgressLine()
 
     def set_model(self, model: tf_keras.Model) -> None:
         super().set_model(model)
         self._first_step, self._start = int(model.optimizer.iterations), time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self._terminal:
-            self._show(TERMINAL_SECONDS, logs)
+        if self._line.is_terminal:
+            self._show(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._show(TERMINAL_SECONDS if self._terminal else LOG_SECONDS, logs)
+        self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        if self._terminal:
-            self._show(0.0, logs)
-            print(file=sys.stderr)
+        if self._line.is_terminal:
+            self._show(logs, now=True)
+            self._line.end()
 
-    def _show(self, every: float, logs: dict | None) -> None:
-        now = time.perf_counter()
-        if now - self._shown_at < every:
-            return
-        self._shown_at = now
+    def _show(self, logs: dict | None, *, now: bool = False) -> None:
         step = int(self.model.optimizer.iterations)
         seen = self._samples_seen(step)
-        seconds = max(now - self._start, 1e-9)
+        seconds = max(time.perf_counter() - self._start, 1e-9)
         speed = (seen - self._samples_seen(self._first_step)) / seconds
         steps_per_second = max(step - self._first_step, 1) / seconds
         left = (self._total_steps - step) / steps_per_second
         validation = f"{self._log.rows[-1]['validation_elbo']:.2f}" if self._log.rows else "-"
         train = f"{float(logs['elbo']):.2f}" if logs else "-"
-        line = (
+        self._line.show(
             f"step {step:,}/{self._total_steps:,}  epoch {seen / self._num_data:.1f}  "
             f"bound train {train}  validation {validation}  {speed:,.0f} images/s  "
-            f"{int(left // 60)}:{int(left % 60):02d} left"
-        )
-        print(
-            f"\r\x1b[K{line}" if self._terminal else line,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
+            f"{clock(left)} left",
+            now=now,
         )

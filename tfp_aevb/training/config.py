@@ -17,7 +17,7 @@ KINDS = {
     float: "a number",
     bool: "true or false",
 }
-METHODS = ("aevb", "wake_sleep", "full_vb")
+METHODS = ("aevb", "wake_sleep", "mcem", "full_vb")
 
 
 def _setting(default: Any, help_text: str, choices: tuple = (), lower: float | None = None) -> Any:
@@ -38,6 +38,7 @@ class TrainConfig:
         "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set, or the path "
         "of a .npy or .npz file",
     )
+    num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
     data_dir: str | None = _setting(
         None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"
     )
@@ -77,8 +78,8 @@ class TrainConfig:
     )
     method: str = _setting(
         "aevb",
-        "learning algorithm: aevb, wake_sleep, or full_vb (a posterior over the decoder's "
-        "parameters too)",
+        "learning algorithm: aevb, wake_sleep, mcem (Monte Carlo EM, without an encoder), or "
+        "full_vb (a posterior over the decoder's parameters too)",
         METHODS,
     )
     parameter_draws: str = _setting(
@@ -91,6 +92,14 @@ class TrainConfig:
         "full_vb: the parameters' term of the bound, in closed form or sampled (shared draws only)",
         ("analytic", "sampled"),
     )
+    chains: str = _setting(
+        "persistent",
+        "mcem: each datapoint's chain goes on from visit to visit, or starts afresh from the prior",
+        ("persistent", "fresh"),
+    )
+    leapfrog_steps: int = _setting(10, "mcem: of each Hamiltonian Monte Carlo update", lower=1)
+    e_step_updates: int = _setting(1, "mcem: Hamiltonian Monte Carlo updates in an E-step", lower=1)
+    m_step_updates: int = _setting(5, "mcem: parameter updates in an M-step", lower=1)
     objective: str = _setting(
         "sgvb_b",
         "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), or score_function",

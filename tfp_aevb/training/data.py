@@ -12,13 +12,18 @@ from tfp_aevb.training.random import as_seed
 
 
 def load_data(config: TrainConfig) -> Dataset:
-    """Loads the data of a run, binarised as it says."""
-    return load_dataset(
+    """Loads the data of a run, binarised as it says.
+
+    Raises:
+        ValueError: if there are fewer training examples than asked for, and as `load_dataset`.
+    """
+    dataset = load_dataset(
         config.dataset,
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
     )
+    return dataset.with_num_train(config.num_train) if config.num_train else dataset
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:

@@ -177,6 +177,7 @@ class FusedModel(tf_keras.Model):
                 shuffle_seed,
                 num_devices=self._num_devices,
                 on_device=True,
+                updates_per_batch=self.updates_per_batch,
             )
             steps_per_epoch = steps_per_epoch or batches.steps_per_epoch
             self._train_batches, x = batches, self._step_dataset(None)
@@ -228,6 +229,8 @@ class FusedModel(tf_keras.Model):
     _eval_batches: RowBatches | StreamBatches | None = None
     _adaptive_blocks = True
     _fitted_num_data: int | None = None
+    # How many updates in a row an array's minibatch is used for.
+    updates_per_batch = 1
 
     @property
     def _known_num_data(self) -> int | None:
@@ -334,11 +337,15 @@ class FusedModel(tf_keras.Model):
         device's share of the sum.
         """
         bound = self.bound(batch.x, batch.seed)
-        loss = -minibatch_bound(bound.elbo, 1.0, batch.weights, batch.size)
+        return self.minibatch_loss(bound.elbo, batch), bound
+
+    def minibatch_loss(self, values: tf.Tensor, batch: Minibatch) -> tf.Tensor:
+        """Returns minus the mean of `values` [B] nats, penalised by the parameters' prior."""
+        loss = -minibatch_bound(values, 1.0, batch.weights, batch.size)
         if self.parameter_prior:
             penalty = negative_log_parameter_prior(self.trainable_variables)
             loss += penalty / (batch.num_data * batch.num_devices)
-        return loss, bound
+        return loss
 
     def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
         """Returns `training_loss` and its gradients with respect to the trainable variables."""

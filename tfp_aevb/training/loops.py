@@ -26,6 +26,7 @@ class Minibatch(NamedTuple):
         num_data: N of Equation 8, scalar.
         num_devices: that share the minibatch.
         seed: [2] int32.
+        rows: [B] int32, which of an array's rows they are; `None` where the pixels are sent.
     """
 
     x: tf.Tensor
@@ -34,6 +35,7 @@ class Minibatch(NamedTuple):
     num_data: tf.Tensor
     num_devices: int
     seed: tf.Tensor
+    rows: tf.Tensor | None = None
 
 
 def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
@@ -70,13 +72,14 @@ def _minibatch(
     values = block.values[i]
     if num_devices > 1:
         values = tf.gather(values, start + tf.range(rows))
+    numbers = None if block.data is None else values
     if block.data is not None:
         values = tf.gather(block.data, values)
     x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
     size = block.sizes[i]
     weights = tf.cast(start + tf.range(rows) < size, tf.float32)
     size = tf.cast(size, tf.float32)
-    return Minibatch(x, weights, size, block.num_data, num_devices, seeds.noise)
+    return Minibatch(x, weights, size, block.num_data, num_devices, seeds.noise, numbers)
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:

@@ -12,7 +12,6 @@ from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.files import write_json
 from tfp_aevb.model import AEVB
-from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
 from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
@@ -54,7 +53,7 @@ def finish(
         "objective": config.objective,
         "num_samples": config.num_samples,
         "steps": step,
-        "samples_seen": samples_seen(step, len(dataset.train.x), config.batch_size),
+        "samples_seen": int(last["samples_seen"]),
         "images_per_second": statistics.median(row["images_per_second"] for row in log.rows),
         "training_seconds": last["seconds"],
         "restores_after_non_finite_bound": int(model.retries.numpy()),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,13 @@ from tfp_aevb.training.workdir import Workdir
 MAX_RESTORES = 3
 
 
-def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[str, Any]:
+def train_and_evaluate(
+    config: TrainConfig,
+    workdir: str | os.PathLike,
+    *,
+    only_train: bool = False,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
+) -> dict[str, Any]:
     """Trains a model, or goes on with it, until `config.steps`; then evaluates and exports it.
 
     Everything of the run is written to `workdir` (see README). Calling it again resumes from the
@@ -35,9 +41,12 @@ def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[
     Args:
         config: the settings.
         workdir: folder of the run; new, empty, or of a run with the same settings.
+        only_train: leave out what follows the training.
+        callbacks: for Keras, besides the run's own; an epoch is an interval of
+            `config.eval_every` updates.
 
     Returns:
-        The content of `summary.json`.
+        The content of `summary.json`; nothing with `only_train`.
 
     Raises:
         ValueError: if the settings, the data or the folder do not fit.
@@ -62,8 +71,8 @@ def train_and_evaluate(config: TrainConfig, workdir: str | os.PathLike) -> dict[
         run.write_config(config, data_record(dataset))
         model = build_model(config, dataset.event_shape, len(dataset.train.x))
         with StopSignals() as signals:
-            _train(config, run, dataset, model, signals)
-            return finish(config, run, dataset, model, signals)
+            _train(config, run, dataset, model, signals, callbacks)
+            return {} if only_train else finish(config, run, dataset, model, signals)
     finally:
         lock.release()
 
@@ -76,7 +85,12 @@ def _device_names() -> str:
 
 
 def _train(
-    config: TrainConfig, run: Workdir, dataset: Dataset, model: AEVB, signals: StopSignals
+    config: TrainConfig,
+    run: Workdir,
+    dataset: Dataset,
+    model: AEVB,
+    signals: StopSignals,
+    extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
     checkpoints = Checkpoints(run.checkpoints)
     while True:
@@ -88,7 +102,7 @@ def _train(
         else:
             checkpoints.save(model)
         try:
-            _fit(config, run, dataset, model, checkpoints, signals)
+            _fit(config, run, dataset, model, checkpoints, signals, extra)
             return
         except NonFiniteBoundError as error:
             if config.nan_policy == "stop" or model.retries.numpy() == MAX_RESTORES:
@@ -110,16 +124,23 @@ def _fit(
     model: AEVB,
     checkpoints: Checkpoints,
     signals: StopSignals,
+    extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
     train = observations(dataset.train, dataset)
     followed = observations(getattr(dataset, config.eval_split), dataset)
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
 
-    seen = partial(samples_seen, num_data=len(train), batch_size=config.batch_size)
+    seen = partial(
+        samples_seen,
+        num_data=len(train),
+        batch_size=config.batch_size,
+        updates_per_batch=model.updates_per_batch,
+    )
     callbacks: list[tf_keras.callbacks.Callback] = [
         RunLog(log, seen, len(train)),
         TensorBoardLog(run.tensorboard, config, dataset),
+        *extra,
     ]
     if config.progress:
         callbacks.append(Progress(log, seen, len(train), config.steps))
