@@ -23,9 +23,9 @@ def fit_free_posterior(
     num_samples: int = 1,
     seed: tf.Tensor,
 ) -> tfp.distributions.Distribution:
-    """Fits N(mu, diag(sigma^2)) to each datapoint's p(z|x) by maximising its bound (Eq. 2).
+    """Fits N(mu, diag(sigma^2)) to each datapoint's p(z|x) by maximising its bound (Section 2.1).
 
-    Section 2.1 allows q(z) without the condition on x: each datapoint has parameters of its own,
+    The paper allows q(z) without the condition on x: each datapoint has parameters of its own,
     ascended from N(0, I) by reparameterised gradients (Eq. 4) with Adam. Its time is that of
     `2 num_steps` passes through the decoder and back; no gradient flows through the result. With
     the defaults its variances are 2% and its bound 0.01 nats a dimension below the best ones.

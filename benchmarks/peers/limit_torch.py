@@ -1,0 +1,104 @@
+"""The limit, by PyTorch and NumPy: the products and one pass of the optimiser, nothing else.
+
+Each product goes to the faster of `torch.mm` (oneDNN or MKL) and NumPy's BLAS.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import floor
+from benchmarks.peers import common
+from benchmarks.peers.torch_model import optimizer_class, optimizer_options
+
+CHUNKS = (250, 500, 1000, 2500)
+
+
+def product_function(product: floor.Product) -> tuple[str, Callable[[], Any]]:
+    """Returns which library is faster at a product, and the product by it."""
+    generator = np.random.default_rng(0)
+    left, right = (
+        generator.normal(size=shape).astype(np.float32)
+        for shape in ((product.rows, product.inner), (product.inner, product.columns))
+    )
+    out = np.empty((product.rows, product.columns), np.float32)
+    a, b, c = map(torch.from_numpy, (left, right, out))
+    candidates: dict[str, Callable[[], Any]] = {
+        "torch": lambda: torch.mm(a, b, out=c),
+        "numpy": lambda: np.matmul(left, right, out=out),
+    }
+    best = min(candidates, key=lambda name: common.seconds_of(candidates[name]))
+    return best, candidates[best]
+
+
+def train(settings: common.Settings) -> dict[str, Any]:
+    named = [product_function(product) for product in floor.training_products(settings)]
+    flat = torch.zeros(floor.parameters(settings), requires_grad=True)
+    flat.grad = torch.full_like(flat, 1e-3)
+    options = optimizer_options(settings)
+    optimizer = optimizer_class(settings)([flat], **options, fused=True)
+
+    def step() -> None:
+        for _, multiply in named:
+            multiply()
+        optimizer.step()
+
+    by_torch = sum(name == "torch" for name, _ in named)
+    remark = f"{by_torch} products by torch, {len(named) - by_torch} by numpy"
+    return {**common.time_steps(settings, step, settings["batch_size"]), "remark": remark}
+
+
+@torch.no_grad()
+def evaluate(settings: common.Settings) -> dict[str, Any]:
+    encoder, decoder = floor.evaluation_products(settings)
+    encoder = [product._replace(rows=settings["images"]) for product in encoder]
+    encode = [product_function(product)[1] for product in encoder]
+    total = settings["images"] * settings["num_samples"]
+
+    def chunk_function(rows: int) -> Callable[[], Any]:
+        hidden, logits = (torch.randn(rows, product.columns) for product in decoder)
+        z = torch.randn(rows, decoder[0].inner)
+        w1, w2 = (torch.randn(product.inner, product.columns) for product in decoder)
+
+        def decode() -> torch.Tensor:
+            torch.mm(z, w1, out=hidden)
+            torch.mm(hidden, w2, out=logits)
+            return torch.nn.functional.softplus(logits).sum(-1)
+
+        return decode
+
+    chunks = {rows: chunk_function(rows) for rows in CHUNKS if rows <= total} or {
+        total: chunk_function(total)
+    }
+    best = min(chunks, key=lambda rows: common.seconds_of(chunks[rows]) / rows)
+    log_weights = torch.randn(settings["num_samples"], settings["images"])
+
+    def estimate() -> float:
+        for multiply in encode:
+            multiply()
+        for _ in range(-(-total // best)):
+            chunks[best]()
+        return float(torch.logsumexp(log_weights, 0).mean())
+
+    result = common.time_evaluation(settings, estimate)
+    return {**result, "bound": None, "remark": f"{best} samples at a time"}
+
+
+def rates(settings: common.Settings) -> dict[str, Any]:
+    """Measures the machine: operations and bytes per second at their best."""
+    operations, traffic = 0.0, 0.0
+    for size in (512, 1024, 2048):
+        a, b, c = (torch.randn(size, size) for _ in range(3))
+        seconds = common.seconds_of(partial(torch.mm, a, b, out=c))
+        operations = max(operations, 2 * size**3 / seconds)
+    for size in (2**18, 2**20, 2**22, 2**25):  # floats; the small ones stay in the caches
+        a, b = torch.zeros(size), torch.ones(size)
+        traffic = max(traffic, 3 * floor.FLOAT * size / common.seconds_of(partial(a.add_, b)))
+    return {"operations_per_second": operations, "bytes_per_second": traffic}
+
+
+if __name__ == "__main__":
+    common.main(["torch", "numpy"], train=train, evaluate=evaluate, rates=rates)
