@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
 MARKER = Path("assets.extra", "tfp_aevb.json")
@@ -78,8 +78,8 @@ def _endpoints(model: AEVB) -> dict[str, Any]:
     ]
 
     def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        posterior = model.encode(x)
-        return {"loc": posterior.mean(), "stddev": posterior.stddev()}
+        loc, stddev = posterior_moments(model.encode(x))
+        return {"loc": loc, "stddev": stddev}
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"mean": model.decode(z).mean()}

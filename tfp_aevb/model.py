@@ -205,7 +205,8 @@ class AEVB(FusedModel):
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
-        return self.decoder(self.encode(x).mean()).mean()
+        loc, _ = posterior_moments(self.encode(x))
+        return self.decoder(loc).mean()
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns `reconstruct(inputs)`, without random draws."""
@@ -218,11 +219,10 @@ class AEVB(FusedModel):
         Keys: `loc` and `stddev` [B, J], `reconstruction` [B, ...event].
         """
         x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        posterior = self.encode(x)
-        loc = posterior.mean()
+        loc, stddev = posterior_moments(self.encode(x))
         return {
             "loc": loc,
-            "stddev": posterior.stddev(),
+            "stddev": stddev,
             "reconstruction": self.decoder(loc).mean(),
         }
 
@@ -267,6 +267,19 @@ class AEVB(FusedModel):
             name: tf_keras.saving.deserialize_keras_object(config[name]) for name in cls._parts
         }
         return cls(**{**config, **parts})
+
+
+def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the mean and the standard deviation of q(z|x), each [B, J].
+
+    Where TFP has no formula for them, as for most transformed distributions, they are those of
+    1,000 draws with a fixed seed.
+    """
+    try:
+        return posterior.mean(), posterior.stddev()
+    except NotImplementedError:
+        z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
+        return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)
 
 
 def _serialize(name: str, part: Any) -> Any:

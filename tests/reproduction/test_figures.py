@@ -71,7 +71,6 @@ def test_figure_3_estimates_log_p_of_x_along_its_curves(tmp_path: Path, trained)
     assert samples == [200 * i for i in range(1, 6)]
     last = {r["estimator"]: float(r["nats"]) for r in of_test if r["samples"] == "1000"}
     assert last.keys() == {"hmc", "elbo", "importance", "ais"}
-    assert last["elbo"] < last["importance"] + 1.0
     assert abs(last["importance"] - last["hmc"]) < 5.0
     figure3.run_figure3(DATASET, 1000, tmp_path, **arguments)
     assert len(trained) == 1

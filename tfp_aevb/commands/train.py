@@ -34,6 +34,8 @@ def run(options: SimpleNamespace) -> int:
     except Interrupted as stop:
         print(f"tfp_aevb: {stop}", file=sys.stderr)
         return stop.exit_code
+    if not summary:
+        return 0  # one of several workers; the first one reports
     print(bounds_table(summary["bounds_nats_per_datapoint"]))
     print(
         f"{summary['samples_seen']:,} training samples, "

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.random import as_seed
 
 
@@ -47,6 +47,7 @@ def annealed_log_prob(
         )
     start_seed, chain_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     posterior = model.encode(x)
+    _, stddev = posterior_moments(posterior)
     x = tf.cast(x, tf.float32)
 
     _, log_weights, _ = tfp.mcmc.sample_annealed_importance_chain(
@@ -56,7 +57,7 @@ def annealed_log_prob(
         current_state=posterior.sample(num_chains, seed=start_seed),
         make_kernel_fn=lambda log_prob: tfp.mcmc.HamiltonianMonteCarlo(
             log_prob,
-            step_size=step_size * posterior.stddev(),
+            step_size=step_size * stddev,
             num_leapfrog_steps=num_leapfrog_steps,
         ),
         seed=chain_seed,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.random import as_seed
 
 TARGET_ACCEPTANCE = 0.9
@@ -60,12 +60,13 @@ def sample_posterior(
     """
     start_seed, chain_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     posterior = model.encode(x)
+    _, stddev = posterior_moments(posterior)
     x = tf.cast(x, tf.float32)
 
     kernel = tfp.mcmc.SimpleStepSizeAdaptation(
         tfp.mcmc.HamiltonianMonteCarlo(
             lambda z: model.log_joint(x, z),  # [C, B, J] -> [C, B]
-            step_size=0.5 * tf.reduce_mean(posterior.stddev(), axis=-1, keepdims=True),  # [B, 1]
+            step_size=0.5 * tf.reduce_mean(stddev, axis=-1, keepdims=True),  # [B, 1]
             num_leapfrog_steps=num_leapfrog_steps,
         ),
         num_adaptation_steps=int(0.8 * burn_in),

@@ -76,7 +76,7 @@ class ScoreAlong(tf_keras.callbacks.Callback):
         }
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         path = score_file(self._folder, step)
         if path.exists():
             return

@@ -3,13 +3,14 @@
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import tf_keras
 
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.fused import METRICS
 from tfp_aevb.training.metrics_log import MetricsLog
 
@@ -39,7 +40,11 @@ class StopSignals:
     def raise_if_stopped(self, step: int) -> None:
         """Raises `Interrupted` if a signal has come; the checkpoint of `step` must be written."""
         if self.signum is not None:
-            raise Interrupted(self.signum, step)
+            self.stop(step)
+
+    def stop(self, step: int) -> NoReturn:
+        """Raises `Interrupted`, for the signal of this process or of another worker's."""
+        raise Interrupted(self.signum or signal.SIGTERM, step)
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._previous.items():
@@ -64,13 +69,13 @@ class RunLog(tf_keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._start = self._last = time.perf_counter()
-        self._first_sample = self._samples_seen(int(self.model.optimizer.iterations))
+        self._first_sample = self._samples_seen(int(self.model.optimizer.iterations.numpy()))
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._last = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         self._seconds += time.perf_counter() - self._start
         seconds = self._last - self._start
         speed = (self._samples_seen(step) - self._first_sample) / seconds
@@ -134,14 +139,20 @@ class RunCheckpoints(tf_keras.callbacks.Callback):
         self._save_if_due()
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _save_if_due(self) -> None:
-        stopping = self._signals.signum is not None
-        if stopping or time.perf_counter() - self._saved_at >= self._every_seconds:
+        is_due = time.perf_counter() - self._saved_at >= self._every_seconds
+        stopping = self._in_any_process(self._signals.signum is not None)
+        if stopping or self._in_any_process(is_due):
             self._checkpoints.save(self.model)
             self._saved_at = time.perf_counter()
-        self._signals.raise_if_stopped(self._step())
+        if stopping:
+            self._signals.stop(self._step())
+
+    def _in_any_process(self, wish: bool) -> bool:
+        """Whether a process wishes so: workers save together, for sums are read from all."""
+        return mean_over_devices(self.model.distribute_strategy, float(wish)) > 0.0
 
     def _note_sums(self) -> None:
         self._sums = [v.numpy() for metric in self.model.averages for v in metric.variables]
@@ -180,7 +191,7 @@ class Progress(tf_keras.callbacks.Callback):
 
     def set_model(self, model: tf_keras.Model) -> None:
         super().set_model(model)
-        self._first_step, self._start = int(model.optimizer.iterations), time.perf_counter()
+        self._first_step, self._start = int(model.optimizer.iterations.numpy()), time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._line.is_terminal:
@@ -195,7 +206,7 @@ class Progress(tf_keras.callbacks.Callback):
             self._line.end()
 
     def _show(self, logs: dict | None, *, now: bool = False) -> None:
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         seen = self._samples_seen(step)
         seconds = max(time.perf_counter() - self._start, 1e-9)
         speed = (seen - self._samples_seen(self._first_step)) / seconds

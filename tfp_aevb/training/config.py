@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 # Settings that may differ when a run is resumed: they do not change what is computed.
-RESUMABLE = ("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
+RESUMABLE = (
+    "steps",
+    "data_dir",
+    "checkpoint_secs",
+    "progress",
+    "tensorboard_images",
+    "nan_policy",
+    "strategy",
+)
 
 MAX_SEED = 2**32 - 1
 KINDS = {
@@ -119,6 +127,13 @@ class TrainConfig:
     precision: str = _setting(
         "float32", "of the networks; distributions are float32", ("float32", "mixed_bfloat16")
     )
+    tf32: bool = _setting(False, "let GPUs round the factors of matrix products to TensorFloat-32")
+    strategy: str = _setting(
+        "auto",
+        "devices: one, mirrored (all GPUs of this machine), multi_worker (those that TF_CONFIG "
+        "lists), or auto, which takes what there is",
+        ("auto", "one", "mirrored", "multi_worker"),
+    )
     xla: bool = _setting(True, "compile the training loop with XLA")
     eval_split: str = _setting(
         "validation", "data followed while training, in metrics.csv", ("validation", "test")
@@ -154,6 +169,10 @@ class TrainConfig:
                 raise ValueError("--method=full_vb needs --prior=standard_normal")
             if self.parameter_kl == "sampled" and self.parameter_draws != "shared":
                 raise ValueError("--parameter_kl=sampled needs --parameter_draws=shared")
+        if self.method == "mcem" and self.strategy in ("mirrored", "multi_worker"):
+            raise ValueError(
+                "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
+            )
         if self.prior == "mixture" and self.objective == "sgvb_b":
             raise ValueError(
                 "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "

@@ -11,6 +11,7 @@ import tf_keras
 
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.batches import MAX_BLOCK, RowBatches, StreamBatches
+from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.loops import Minibatch, block_function
 from tfp_aevb.training.observations import Observations, as_observations, is_array
 
@@ -360,8 +361,9 @@ class FusedModel(tf_keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
 
     def _adapt_block(self, num_steps: int, seconds: float) -> None:
-        wanted = int(SECONDS_PER_BLOCK * num_steps / seconds)
-        block = min(max(wanted, 1), 8 * num_steps, MAX_BLOCK)
+        wanted = SECONDS_PER_BLOCK * num_steps / seconds
+        wanted = mean_over_devices(self.distribute_strategy, wanted)  # blocks of one length in all
+        block = min(max(int(wanted), 1), 8 * num_steps, MAX_BLOCK)
         self._steps_per_execution.assign(block)
 
 

@@ -69,14 +69,15 @@ def _minibatch(
     """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
     seeds = step_seeds(model.seed, purpose, block.first_step + i, model.retries)
     rows = block.values.shape[1] // num_devices
-    values = block.values[i]
+    # Gathered: a slice's place would be a constant for XLA, and each step compile anew.
+    values = tf.gather(block.values, i)
     if num_devices > 1:
         values = tf.gather(values, start + tf.range(rows))
     numbers = None if block.data is None else values
     if block.data is not None:
         values = tf.gather(block.data, values)
     x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
-    size = block.sizes[i]
+    size = tf.gather(block.sizes, i)
     weights = tf.cast(start + tf.range(rows) < size, tf.float32)
     size = tf.cast(size, tf.float32)
     return Minibatch(x, weights, size, block.num_data, num_devices, seeds.noise, numbers)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.random import as_seed
 from tfp_aevb.training.tensorboard import kl_per_dimension
@@ -37,8 +37,7 @@ def draw_figures(
     """
     drawn = {"learning_curves": figures.learning_curves_figure(figures.read_metrics(run.metrics))}
     x = as_seen(dataset.test, dataset, NUM_ENCODED, seed)
-    posterior = model.encode(x)
-    loc = posterior.mean().numpy()
+    loc = posterior_moments(model.encode(x))[0].numpy()
     labels = None if dataset.test.labels is None else dataset.test.labels[: len(x)]
     drawn["encodings"] = figures.encodings_figure(loc, labels)
     kl = kl_per_dimension(model, x)

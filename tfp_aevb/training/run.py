@@ -1,9 +1,13 @@
 """`train`: a run from its settings to its bound, pictures and SavedModel, resumable."""
 
+import contextlib
+import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +21,13 @@ from tfp_aevb.training.callbacks import Progress, RunCheckpoints, RunLog, StopSi
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import check_data, data_record, load_data, observations
+from tfp_aevb.training.devices import (
+    device_names,
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+    mean_over_devices,
+)
 from tfp_aevb.training.fused import NonFiniteBoundError
 from tfp_aevb.training.metrics_log import MetricsLog
 from tfp_aevb.training.results import finish
@@ -46,75 +57,115 @@ def train_and_evaluate(
             `config.eval_every` updates.
 
     Returns:
-        The content of `summary.json`; nothing with `only_train`.
+        The content of `summary.json`; nothing with `only_train`, and in all workers but the first.
 
     Raises:
         ValueError: if the settings, the data or the folder do not fit.
         NonFiniteBoundError: if the bound becomes NaN or infinite (`nan_policy="stop"`).
         Interrupted: if SIGINT or SIGTERM asked to stop; a checkpoint has been written.
     """
-    run = Workdir(workdir)
-    resuming = run.check_config(config)
+    tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
+    strategy = make_strategy("one" if config.method == "mcem" else config.strategy)
+    try:
+        with contextlib.ExitStack() as stack:
+            run = Workdir(workdir)
+            step = _check_resumable(config, run)
+            dataset = load_data(config)
+            check_data(config, dataset, run.read()[1] if step is not None else None)
+            shared = Checkpoints(run.checkpoints)
+            if is_chief(strategy):
+                stack.callback(run.claim().release)
+                run.check_config(config)  # again: another process may have been faster
+                if config.progress:
+                    names = device_names(strategy)
+                    print(f"{run.path}: training on {names}", file=sys.stderr)
+                run.write_config(config, data_record(dataset))
+            else:  # what it writes and says is nobody's
+                config = dataclasses.replace(config, progress=False)
+                metrics, run = run.metrics, Workdir(stack.enter_context(TemporaryDirectory()))
+                if metrics.exists():  # they tell whether the last interval has been evaluated
+                    shutil.copy(metrics, run.metrics)
+            num_data = len(dataset.train.x)
+            with strategy.scope():
+                model = build_model(config, dataset.event_shape, num_data)
+            signals = stack.enter_context(StopSignals())
+            _train(config, run, shared, dataset, model, signals, callbacks)
+            if only_train or not is_chief(strategy):
+                return {}
+            if strategy.num_replicas_in_sync > 1:  # what follows is the work of one device
+                model = build_model(config, dataset.event_shape, num_data)
+                shared.restore(model)
+            return finish(config, run, dataset, model, signals)
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+        if not is_multi_worker(strategy):
+            raise
+        raise ConnectionError(
+            "another worker has stopped or cannot be reached; start all workers again with the "
+            "same command: the run goes on from its last checkpoint"
+        ) from None
+
+
+def _check_resumable(config: TrainConfig, run: Workdir) -> int | None:
+    """Returns the step that a run goes on from, `None` for a new one.
+
+    Raises:
+        ValueError: if the folder is not for this run, or the run is beyond `config.steps`.
+    """
+    if not run.check_config(config):
+        return None
     done = Checkpoints(run.checkpoints).newest_step()
     if done > config.steps:
         raise ValueError(
             f"--workdir {run.path} is at step {done}, beyond --steps={config.steps}; "
             "raise --steps or use another --workdir"
         )
-    dataset = load_data(config)
-    check_data(config, dataset, run.read()[1] if resuming else None)
-    lock = run.claim()
-    try:
-        run.check_config(config)  # again: another process may have been faster
-        if config.progress:
-            print(f"{run.path}: training on {_device_names()}", file=sys.stderr)
-        run.write_config(config, data_record(dataset))
-        model = build_model(config, dataset.event_shape, len(dataset.train.x))
-        with StopSignals() as signals:
-            _train(config, run, dataset, model, signals, callbacks)
-            return {} if only_train else finish(config, run, dataset, model, signals)
-    finally:
-        lock.release()
-
-
-def _device_names() -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    names = [detail.get("device_name", "GPU") for detail in details]
-    return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
+    return done
 
 
 def _train(
     config: TrainConfig,
     run: Workdir,
+    shared: Checkpoints,
     dataset: Dataset,
     model: AEVB,
     signals: StopSignals,
     extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
+    """Trains from the `shared` checkpoints on; writes into `run`."""
     checkpoints = Checkpoints(run.checkpoints)
     while True:
-        step, warnings = checkpoints.restore(model)
+        step, warnings = shared.restore(model)
+        _check_agreement(model, step)
         for line in warnings:
             print(line, file=sys.stderr)
-        if step:
-            print(f"{run.path}: resuming at step {step}", file=sys.stderr)
-        else:
+        if not step:
             checkpoints.save(model)
+        elif is_chief(model.distribute_strategy):
+            print(f"{run.path}: resuming at step {step}", file=sys.stderr)
         try:
             _fit(config, run, dataset, model, checkpoints, signals, extra)
             return
         except NonFiniteBoundError as error:
             if config.nan_policy == "stop" or model.retries.numpy() == MAX_RESTORES:
                 raise
-            step, _ = checkpoints.restore(model)
-            model.retries.assign_add(1)
+            retries = int(model.retries.numpy()) + 1
+            step, _ = shared.restore(model)
+            model.retries.assign(retries)
             checkpoints.save(model)
             print(
                 f"{error}; going on from step {step} with other noise "
                 f"(restore {model.retries.numpy()} of {MAX_RESTORES})",
                 file=sys.stderr,
             )
+
+
+def _check_agreement(model: AEVB, step: int) -> None:
+    strategy = model.distribute_strategy
+    if mean_over_devices(strategy, step) != step:
+        raise ValueError(
+            f"this worker found a checkpoint of step {step} and another one did not; --workdir "
+            "must be the same folder for all workers"
+        )
 
 
 def _fit(

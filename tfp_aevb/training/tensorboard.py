@@ -52,7 +52,7 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the scalars, and the pictures if the last are old enough."""
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         for split, prefix in (("train", ""), ("validation", "val_")):
             with self._writers[split].as_default(step):
                 for name in METRICS:
