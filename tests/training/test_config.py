@@ -10,6 +10,7 @@ from tfp_aevb.training.config import RESUMABLE, TrainConfig, parse_variance
 
 OTHER_VALUES = {
     "dataset": "mnist",
+    "num_train": 17,
     "data_dir": "elsewhere",
     "binarize": "static",
     "allow_grey_bernoulli": True,
@@ -25,6 +26,10 @@ OTHER_VALUES = {
     "method": "wake_sleep",
     "parameter_draws": "shared",
     "parameter_kl": "sampled",
+    "chains": "fresh",
+    "leapfrog_steps": 3,
+    "e_step_updates": 2,
+    "m_step_updates": 4,
     "objective": "sgvb_a",
     "num_samples": 4,
     "estimation": "ml",
@@ -34,6 +39,8 @@ OTHER_VALUES = {
     "steps": 99,
     "seed": 5,
     "precision": "mixed_bfloat16",
+    "tf32": True,
+    "strategy": "one",
     "xla": False,
     "eval_split": "test",
     "eval_every": 11,
@@ -83,7 +90,8 @@ def test_a_change_is_a_difference_unless_it_does_not_matter(name: str) -> None:
 
 def test_only_what_changes_no_result_may_change_on_resuming() -> None:
     assert set(RESUMABLE) == {
-        *("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy")
+        *("steps", "data_dir", "checkpoint_secs", "progress", "tensorboard_images", "nan_policy"),
+        "strategy",
     }
 
 

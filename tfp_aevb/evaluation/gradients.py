@@ -51,7 +51,7 @@ def gradient_variance(
     num_samples: int = 1,
     seed: int | tf.Tensor | None = None,
 ) -> dict[str, GradientVariance]:
-    """Measures the noise that draws of z put into a minibatch's gradient (Sections 2.2, 2.3).
+    """Measures the noise that draws of z put into a minibatch's gradient (Section 2.2).
 
     g = grad 1/M sum{ L(x[i]) : i=1...M }, L by estimator A (Eq. 6), B (Eq. 7) or with the score
     function (Section 2.2), for one fixed minibatch. With g[1], ..., g[n] of independent draws and

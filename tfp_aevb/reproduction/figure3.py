@@ -82,7 +82,8 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure = bounds_figure(
         curve_panels((*key, row["samples"], row["nats"]) for *key, row in points),
         xscale="linear",
-        ylim=(-170.0, -100.0),
+        xlim=(0.0, 1.02 * max(row["samples"] for row in rows)),
+        ylim=(-160.0, -100.0),
         ylabel="marginal log-likelihood (nats)",
     )
     save_figure(figure, path)

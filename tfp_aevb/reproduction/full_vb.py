@@ -66,4 +66,6 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         (PANELS[row["estimator"]], row["name"], row["split"], row["samples"], row["nats"])
         for row in rows
     )
-    save_figure(bounds_figure(panels, xscale="linear", ylabel="nats per datapoint"), path)
+    xlim = (0.0, 1.02 * max(row["samples"] for row in rows))
+    figure = bounds_figure(panels, xscale="linear", xlim=xlim, ylabel="nats per datapoint")
+    save_figure(figure, path)
