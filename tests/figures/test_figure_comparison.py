@@ -100,3 +100,12 @@ def test_wrong_curves_are_one_line_errors(curves: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         bounds_figure(curves)
     assert "\n" not in str(caught.value)
+
+
+def test_a_linear_axis_is_in_millions() -> None:
+    lines = {("AEVB", "test"): (np.array([1e6, 3e6]), np.array([-2.0, -1.0]))}
+    figure = bounds_figure({"N = 5": lines}, xscale="linear", xlim=(0.0, 4e6))
+    axis = figure.axes[0]
+    np.testing.assert_array_equal(axis.lines[0].get_xdata(), [1.0, 3.0])
+    assert axis.get_xlim() == (0.0, 4.0)
+    assert "millions" in axis.get_xlabel()

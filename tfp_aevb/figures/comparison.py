@@ -74,7 +74,7 @@ def bounds_figure(
       title: Title of the figure, or `None`.
       xlim: Limits of the x axis, or `None` to fit the data.
       ylim: Limits of the y axis, or `None` for `robust_limits` of all lines.
-      xscale: "log" or "linear", of the x axis.
+      xscale: "log" or "linear" (in millions), of the x axis; `xlim` is in samples.
       ylabel: Label of the y axis; "marginal log-likelihood (nats)" for paper Figure 3.
 
     Returns:
@@ -100,21 +100,22 @@ def bounds_figure(
         ylim = robust_limits([line[1] for line in every])[:2]
 
     size = (max(2.6 * len(panels) + 0.6, 1.9 * len(methods) + 0.4, 4.6), 3.8)
+    unit = 1e6 if xscale == "linear" else 1.0
     figure, axes = new_figure(columns=len(panels), size=size, title=title, sharey=True)
     handles = {}
     for axis, (panel, lines) in zip(axes[0], panels.items(), strict=True):
         for (method, split), (samples, bound) in lines.items():
             (handles[method, split],) = axis.plot(
-                samples,
+                samples / unit,
                 bound,
                 _SPLIT_LINES[split],
                 color=colours[method],
                 marker="o" if len(samples) == 1 else None,
             )
         axis.set_title(panel)
-        axis.set_xlabel("# training samples evaluated")
+        axis.set_xlabel("# training samples evaluated" + (" (millions)" if unit > 1.0 else ""))
         axis.set_xscale(xscale)
-        axis.set_xlim(xlim)
+        axis.set_xlim(xlim[0] / unit, xlim[1] / unit)
         axis.set_ylim(ylim)
     axes[0, 0].set_ylabel(ylabel)
     # The legend fills column by column: one column per method.
