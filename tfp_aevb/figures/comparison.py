@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from tfp_aevb.figures.style import (
     BLUE,
@@ -115,6 +116,7 @@ def bounds_figure(
         axis.set_title(panel)
         axis.set_xlabel("# training samples evaluated" + (" (millions)" if unit > 1.0 else ""))
         axis.set_xscale(xscale)
+        axis.xaxis.set_minor_formatter(NullFormatter())  # on a short axis they would overlap
         axis.set_xlim(xlim[0] / unit, xlim[1] / unit)
         axis.set_ylim(ylim)
     axes[0, 0].set_ylabel(ylabel)

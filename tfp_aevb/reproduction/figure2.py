@@ -96,8 +96,14 @@ def _write(
         for row in rows
         for split in ("train", "test")
     )
-    # The paper's axes, which end at 100 million samples; a shorter experiment ends earlier.
+    # The paper's axes, as far as they show where each curve ends; a short experiment ends earlier.
     last = max(row["samples"] for row in rows)
-    figure = bounds_figure(panels, xlim=(min(1e5, last / 10), max(1e7, last)), ylim=YLIMS[dataset])
+    ends = [float(bound[-1]) for lines in panels.values() for _, bound in lines.values()]
+    low, high = YLIMS[dataset]
+    figure = bounds_figure(
+        panels,
+        xlim=(min(1e5, last / 20), last),
+        ylim=(min(low, *(end - 10.0 for end in ends)), high),
+    )
     save_figure(figure, stem.with_suffix(".png"))
     return [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
