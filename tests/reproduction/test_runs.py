@@ -63,3 +63,13 @@ def test_a_run_that_is_done_is_not_trained_again(tmp_path, monkeypatch) -> None:
     first = runs.ensure_run(config, tmp_path / "run")
     assert runs.ensure_run(config, tmp_path / "run") == first
     assert len(trained) == 1
+
+
+def test_the_paper_s_axis_is_extended_to_where_the_curves_end() -> None:
+    samples = np.array([1.0, 2.0])
+    good, bad = np.array([-900.0, -120.0]), np.array([-900.0, -200.0])
+    lost = np.array([-900.0, np.nan])
+    panels = {"a": {("AEVB", "test"): (samples, good)}}
+    assert runs.limits_with_ends(panels, (-150.0, -100.0)) == (-150.0, -100.0)
+    panels["b"] = {("AEVB", "test"): (samples, bad), ("AEVB", "train"): (samples, lost)}
+    assert runs.limits_with_ends(panels, (-150.0, -100.0)) == (-210.0, -100.0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfp_aevb.figures import bounds_figure, read_metrics, save_figure
 from tfp_aevb.files import write_json
-from tfp_aevb.reproduction.runs import METHODS, curve_panels, write_csv
+from tfp_aevb.reproduction.runs import METHODS, curve_panels, limits_with_ends, write_csv
 from tfp_aevb.reproduction.settings import SEED, paper_run
 
 METHODS_SHOWN = ("aevb", "wake_sleep")
@@ -96,14 +96,11 @@ def _write(
         for row in rows
         for split in ("train", "test")
     )
-    # The paper's axes, as far as they show where each curve ends; a short experiment ends earlier.
     last = max(row["samples"] for row in rows)
-    ends = [float(bound[-1]) for lines in panels.values() for _, bound in lines.values()]
-    low, high = YLIMS[dataset]
     figure = bounds_figure(
         panels,
         xlim=(min(1e5, last / 20), last),
-        ylim=(min(low, *(end - 10.0 for end in ends)), high),
+        ylim=limits_with_ends(panels, YLIMS[dataset]),
     )
     save_figure(figure, stem.with_suffix(".png"))
     return [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfp_aevb.figures import bounds_figure, save_figure
 from tfp_aevb.files import write_json
-from tfp_aevb.reproduction.runs import METHODS, curve_panels, write_csv
+from tfp_aevb.reproduction.runs import METHODS, curve_panels, limits_with_ends, write_csv
 from tfp_aevb.reproduction.scored_runs import score_along, small_model_config
 
 # Sizes of the training set. Monte Carlo EM keeps a chain for each datapoint, and "can't be applied
@@ -79,11 +79,12 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         for row in rows
         if row["estimator"] == "hmc"
     ]
+    panels = curve_panels((*key, row["samples"], row["nats"]) for *key, row in points)
     figure = bounds_figure(
-        curve_panels((*key, row["samples"], row["nats"]) for *key, row in points),
+        panels,
         xscale="linear",
         xlim=(0.0, 1.02 * max(row["samples"] for row in rows)),
-        ylim=(-160.0, -100.0),
+        ylim=limits_with_ends(panels, (-160.0, -100.0)),
         ylabel="marginal log-likelihood (nats)",
     )
     save_figure(figure, path)

@@ -105,6 +105,15 @@ def curve_panels(
     }
 
 
+def limits_with_ends(
+    panels: dict[str, dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]],
+    limits: tuple[float, float],
+) -> tuple[float, float]:
+    """Returns the paper's y axis, extended downwards as far as shows where each curve ends."""
+    ends = [float(nats[-1]) for lines in panels.values() for _, nats in lines.values()]
+    return min(limits[0], *(end - 10.0 for end in ends if np.isfinite(end))), limits[1]
+
+
 def image_rows(latents: np.ndarray | None, means: np.ndarray) -> list[dict[str, Any]]:
     """Returns rows of a picture's numbers: the latents, if any, and pixel means to two decimals."""
     rows = []
