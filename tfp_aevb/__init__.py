@@ -28,6 +28,7 @@ _HOMES = {
     "importance_log_prob": "tfp_aevb.evaluation",
     # Data, training and serving.
     "load_dataset": "tfp_aevb.data",
+    "Stream": "tfp_aevb.data",
     "Observations": "tfp_aevb.training.observations",
     "TrainConfig": "tfp_aevb.training.config",
     "train_and_evaluate": "tfp_aevb.training.run",

@@ -85,6 +85,11 @@ class FullVB(AEVB):
         assert isinstance(self.decoder, NetworkDistribution)  # checked at the start
         return self.decoder
 
+    @property
+    def needs_num_data(self) -> bool:
+        """Whether the loss depends on N: it does."""
+        return True
+
     def parameter_kl(self) -> tf.Tensor:
         """Returns KL(q(theta) || p(theta)) in closed form (Eq. 24), scalar, nats.
 
@@ -172,9 +177,9 @@ class FullVB(AEVB):
         Raises:
             ValueError: if N is not known: neither `num_data` is given nor `fit` was called.
         """
-        if self._known_num_data is None:
+        if self.known_num_data is None:
             raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
-        return self._full_bound(x, seed, tf.constant(float(self._known_num_data)), num_samples)
+        return self._full_bound(x, seed, tf.constant(float(self.known_num_data)), num_samples)
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns minus the full variational bound per datapoint, and the bound (Eq. 22)."""

@@ -167,7 +167,6 @@ def test_wrong_file_placed_by_hand_is_refused_in_one_line(tmp_path: pathlib.Path
         ("mnist5k", "did you mean mnist_5k or mnist?"),
         ("frey_faces", "did you mean frey_face or forest_fires?"),
         ("pictures.csv", "or a TensorFlow Datasets image set"),
-        ("huggingface:mnist", "or a TensorFlow Datasets image set"),
         ("", "or a TensorFlow Datasets image set"),
         ("a\nb", "or a TensorFlow Datasets image set"),
     ],

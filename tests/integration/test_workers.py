@@ -112,3 +112,13 @@ def test_when_a_worker_is_killed_the_others_stop_and_all_resume(
     assert [process.returncode for process in again] == [0, 0], output_again
     assert command("train", f"--workdir={whole}", "--strategy=one", *arguments, steps) == 0
     assert_same_bounds(run, whole)
+
+
+@pytest.mark.slow
+def test_two_workers_read_a_share_of_a_stream_each_and_train_as_one(tmp_path: Path) -> None:
+    arguments = ("--dataset=tests.integration.stream_source:rows", *TINY)
+    assert command("train", f"--workdir={tmp_path / 'one'}", "--strategy=one", *arguments) == 0
+    both = workers((f"--workdir={tmp_path / 'two'}", *arguments))
+    output = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
+    assert_same_bounds(tmp_path / "one", tmp_path / "two")

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_one_line
-from tfp_aevb.training.batches import MAX_BLOCK, MAX_BLOCK_BYTES, RowBatches, StreamBatches
+from tfp_aevb.training.batches import MAX_BLOCK, MAX_BLOCK_BYTES, RowBatches
 from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.streams import IteratorBatches
 
 NUM_DATA, BATCH = 23, 5
 X = np.arange(NUM_DATA * 2, dtype=np.float32).reshape(NUM_DATA, 2)
@@ -96,7 +97,7 @@ def test_blocks_have_one_shape_and_tell_their_length() -> None:
 
 @pytest.mark.parametrize(("num_data", "expected"), [(None, NUM_DATA), (1000, 1000)])
 def test_blocks_hold_the_number_of_datapoints_of_equation_8(num_data, expected: int) -> None:
-    assert _rows(num_data=num_data).next_block(None, 0, 1).num_data == expected
+    assert _rows(num_data=num_data).next_block(None, 0, 1).num_data[0] == expected
 
 
 def test_a_batch_is_never_longer_than_the_data() -> None:
@@ -126,7 +127,7 @@ def test_places_are_padded_to_a_multiple_of_the_devices(on_device: bool) -> None
     assert block.values.shape[1] == 6
     for a, b in zip(_pixels(block), _steps(one, 0, 5), strict=True):
         np.testing.assert_array_equal(a, b)
-    stream = StreamBatches(None, lambda _: None, 2).next_block(iter([X[:5], X[5:8]]), 0, 2)
+    stream = IteratorBatches(None, lambda _: None, 2).next_block(iter([X[:5], X[5:8]]), 0, 2)
     assert stream.values.shape[1] == 6
     for a, b in zip(_pixels(stream), (X[:5], X[5:8]), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -135,7 +136,7 @@ def test_places_are_padded_to_a_multiple_of_the_devices(on_device: bool) -> None
 def _stream(sizes: list[int], **kwargs) -> tuple:
     starts = np.cumsum([0, *sizes])
     parts = [X[a : a + n] for a, n in zip(starts, sizes, strict=False)]
-    batches = StreamBatches(None, **{"check": lambda _: None, "num_devices": 1, **kwargs})
+    batches = IteratorBatches(None, **{"check": lambda _: None, "num_devices": 1, **kwargs})
     return batches, iter(parts), parts
 
 
@@ -160,7 +161,7 @@ def test_streams_may_have_batches_of_any_sizes(sizes: list[int]) -> None:
 
 
 def test_streams_take_the_first_of_a_tuple() -> None:
-    batches = StreamBatches(None, lambda _: None, 1)
+    batches = IteratorBatches(None, lambda _: None, 1)
     block = batches.next_block(iter([(X[:5], np.zeros(5)), ((X[5:10], 1), 2)]), 0, 2)
     for a, b in zip(_pixels(block), (X[:5], X[5:10]), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -175,6 +176,6 @@ def test_every_block_of_a_stream_is_checked() -> None:
 
 
 def test_nan_in_a_stream_is_refused() -> None:
-    batches = StreamBatches(None, lambda _: None, 1)
+    batches = IteratorBatches(None, lambda _: None, 1)
     bad = np.where(X[:5] == 3.0, np.nan, X[:5])
     assert_one_line(lambda: batches.next_block(iter([bad]), 0, 1), ValueError, "NaN")

@@ -121,7 +121,7 @@ class MonteCarloEM(AEVB):
 
     def fit(self, x: Any = None, *args, **kwargs) -> tf_keras.callbacks.History:
         """Trains the model as `FusedModel.fit`, on an array of at most `num_data` rows."""
-        if not is_array(x) or self._num_devices > 1:
+        if not is_array(x) or self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError(
                 "Monte Carlo EM keeps a chain for each row: fit it to an array, on one device"
             )

@@ -7,5 +7,6 @@ through TensorFlow Datasets.
 from tfp_aevb.data.binarize import binarize_pixels
 from tfp_aevb.data.dataset import Dataset, load_dataset
 from tfp_aevb.data.splits import Split
+from tfp_aevb.data.stream import Stream
 
-__all__ = ["Dataset", "Split", "binarize_pixels", "load_dataset"]
+__all__ = ["Dataset", "Split", "Stream", "binarize_pixels", "load_dataset"]

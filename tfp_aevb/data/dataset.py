@@ -3,19 +3,39 @@
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from tfp_aevb.data import binarize as binarize_lib
 from tfp_aevb.data import embedded, files, splits, tfds_sets
+from tfp_aevb.data.function_stream import is_function_name, load_function_stream
 from tfp_aevb.data.splits import Split
+from tfp_aevb.data.stream import Stream
+from tfp_aevb.data.tfds_stream import load_tfds_stream
 
 DATASET_HELP = (
     "mnist_5k (5,000 MNIST digits, no download), frey_face, the name of a TensorFlow Datasets "
-    "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...), or a .npy or .npz file"
+    "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...) or the folder of a prepared "
+    "one, a .npy or .npz file, or module:function for a stream"
 )
 _MAX_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamOptions:
+    """How a stream is read.
+
+    Attributes:
+        shuffle_buffer: examples among which the next one is drawn (TensorFlow Datasets).
+        seed: of the order (TensorFlow Datasets).
+        num_data: N, for a stream that does not know it; None: the datapoints used so far.
+    """
+
+    shuffle_buffer: int = 50_000
+    seed: int = 0
+    num_data: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +53,8 @@ class Dataset:
         event_shape: the shape of one example in `x`: (D,).
         image_shape: (H, W) or (H, W, 3) to draw one example; () when the data are not images.
         record: JSON-able: source, split sizes, rule and seed, binarisation, hashes of x.
+        stream: what the model learns from where that is not held in memory; `train` then has
+            examples of it, to evaluate and to draw.
     """
 
     name: str
@@ -44,6 +66,12 @@ class Dataset:
     event_shape: tuple[int, ...]
     image_shape: tuple[int, ...]
     record: dict[str, Any]
+    stream: Stream | None = None
+
+    @property
+    def num_data(self) -> int | None:
+        """N: how many different examples there are to learn from; None if it is not known."""
+        return self.stream.num_data if self.stream else len(self.train.x)
 
     def with_num_train(self, num_train: int) -> "Dataset":
         """Returns the data with the first `num_train` training examples alone.
@@ -51,6 +79,8 @@ class Dataset:
         Raises:
             ValueError: if there are fewer.
         """
+        if self.stream:
+            raise ValueError("`num_train` is for data in memory, not for a stream")
         x, labels = self.train.x, self.train.labels
         if not 0 < num_train <= len(x):
             raise ValueError(
@@ -67,17 +97,24 @@ class Dataset:
 
 
 def load_dataset(
-    name: str, *, data_dir: str | None = None, binarize: str = "none", binarize_seed: int = 0
+    name: str,
+    *,
+    data_dir: str | None = None,
+    binarize: str = "none",
+    binarize_seed: int = 0,
+    stream: StreamOptions | None = None,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
     Args:
-        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, or the name of a
-            TensorFlow Datasets image set.
+        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, the name of a TensorFlow
+            Datasets image set or the folder of a prepared one; or "module:function", which is
+            always read as a stream (see `load_function_stream`).
         data_dir: where TensorFlow Datasets keeps its prepared sets and downloads, or a folder
             with frey_rawface.mat. By default TFDS's own folder.
         binarize: "none", "threshold", "static" or "dynamic"; see `binarize_pixels`.
         binarize_seed: of the "static" draw; each split draws from a seed derived from it.
+        stream: read the train split as it is needed (TensorFlow Datasets only).
 
     Returns:
         The data set, its examples flattened: [N, D].
@@ -98,9 +135,19 @@ def load_dataset(
     if not 0 <= binarize_seed <= _MAX_SEED:
         raise ValueError(f"`binarize_seed` is {binarize_seed}; expected 0 to {_MAX_SEED}")
 
-    if name == "mnist_5k":
+    is_file = pathlib.PurePath(name).suffix.lower() in files.SUFFIXES
+    if is_function_name(name):
+        raw = load_function_stream(name, (stream or StreamOptions()).num_data)
+    elif stream is not None:
+        if name in ("mnist_5k", "frey_face") or is_file:
+            raise ValueError(
+                f"`dataset` is {name!r}, which is held in memory; a stream needs a prepared set of "
+                "TensorFlow Datasets or module:function"
+            )
+        raw = load_tfds_stream(name, data_dir, stream.shuffle_buffer, stream.seed)
+    elif name == "mnist_5k":
         raw = embedded.load_mnist_5k()
-    elif pathlib.PurePath(name).suffix.lower() in files.SUFFIXES:
+    elif is_file:
         raw = files.load_file(name)
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)
@@ -111,6 +158,11 @@ def load_dataset(
 
 def _finish(name: str, raw: splits.RawData, method: str, seed: int) -> Dataset:
     """Scales and binarises the splits, and writes the record."""
+    if raw.stream and method == "static":
+        raise ValueError(
+            "`binarize` is 'static', which keeps one draw of each pixel and so needs the data in "
+            "memory; for a stream use dynamic or threshold, or store a binarised set"
+        )
     scale = _scale([split.x for split in raw.splits.values()])
     was_binary = all(binarize_lib.is_binary(split.x, scale) for split in raw.splits.values())
     done = {
@@ -119,7 +171,7 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int) -> Dataset:
         )
         for index, (key, split) in enumerate((key, raw.splits[key]) for key in splits.SPLIT_NAMES)
     }
-    record = {
+    record: dict[str, Any] = {
         "source": raw.source,
         "split_rule": raw.split_rule,
         "split_seed": splits.SPLIT_SEED,
@@ -129,15 +181,37 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int) -> Dataset:
         "already_binary": was_binary,
         "sha256": {key: _sha256(split.x) for key, split in done.items()},
     }
+    seen_scale = 1.0 if method in ("threshold", "static") else scale
+    stream = raw.stream
+    if stream:
+        record["split_sizes"]["train"] = stream.num_data
+        read = stream.read if method != "threshold" else _thresholded(stream.read, scale)
+        stream = dataclasses.replace(
+            stream,
+            read=read,
+            scale=seen_scale,
+            dynamic_binarization=method == "dynamic" and not was_binary,
+        )
     return Dataset(
         name=name,
         **done,
-        scale=1.0 if method in ("threshold", "static") else scale,
+        stream=stream,
+        scale=seen_scale,
         binarize=method,
         event_shape=done["train"].x.shape[1:],
         image_shape=raw.image_shape,
         record=record,
     )
+
+
+def _thresholded(
+    read: Callable[[int, int, int], Iterable[Any]], scale: float
+) -> Callable[[int, int, int], Iterable[Any]]:
+    def read_binary(*place: int) -> Iterable[Any]:
+        for chunk in read(*place):
+            yield binarize_lib.binarize_pixels(np.asarray(chunk), scale, "threshold")
+
+    return read_binary
 
 
 def _scale(values: list[np.ndarray]) -> float:

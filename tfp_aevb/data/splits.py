@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfp_aevb.data.stream import Stream
+
 SPLIT_SEED = 6114
 SPLIT_NAMES = ("train", "validation", "test")
-_MAX_VALIDATION = 5000
+MAX_VALIDATION = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +38,14 @@ class RawData:
         image_shape: (H, W), (H, W, 3), or () when the data are not images.
         source: where the data came from, in words.
         split_rule: how the splits were made, in words.
+        stream: the train split to read as it is needed; `splits` then has examples of it.
     """
 
     splits: Mapping[str, Split]
     image_shape: tuple[int, ...]
     source: str
     split_rule: str
+    stream: Stream | None = None
 
 
 def split_generator() -> np.random.RandomState:
@@ -101,7 +105,7 @@ def complete_splits(
     if sizes is None:
         sizes = {name: max(1, count // 10) for name in missing}
         if missing == ["validation"]:
-            sizes["validation"] = min(_MAX_VALIDATION, sizes["validation"])
+            sizes["validation"] = min(MAX_VALIDATION, sizes["validation"])
     end = count - sum(sizes[name] for name in missing)
     if end < 1:
         raise ValueError(

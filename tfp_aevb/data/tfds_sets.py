@@ -18,20 +18,31 @@ def load_tfds(name: str, data_dir: str | None) -> splits.RawData:
     """Reads a TFDS image set, and prepares it first when it is not and can be.
 
     Args:
-        name: "name", "name/config", each with an optional ":1.2.3" version.
+        name: "name", "name/config", each with an optional ":1.2.3" version; or a folder with
+            the set's `dataset_info.json`.
         data_dir: TFDS's data directory, or None for its own default.
 
     Raises:
         ValueError: the name is unknown, the set has no images of one size, or reading fails.
         DatasetUnavailableError: not prepared, and not downloadable from here.
     """
+    builder = prepared_builder(name, data_dir)
+    complete, rule = splits.complete_splits(_read(builder, name), f"dataset {name!r}")
+    source = f"tensorflow_datasets {builder.info.full_name}"
+    return splits.RawData(complete, image_shape(builder), source, rule)
+
+
+def prepared_builder(name: str, data_dir: str | None) -> Any:
+    """Returns the TFDS builder of an image set, prepared if it was not and can be.
+
+    Raises:
+        ValueError: see `load_tfds`.
+    """
     builder = _builder(name, data_dir)
     _check_features(builder, name)
     if not _is_prepared(builder):
         tfds_download.prepare(builder, name, list(builder.url_infos or {}))
-    complete, rule = splits.complete_splits(_read(builder, name), f"dataset {name!r}")
-    source = f"tensorflow_datasets {builder.info.full_name}"
-    return splits.RawData(complete, _image_shape(builder), source, rule)
+    return builder
 
 
 def load_frey_face(data_dir: str | None) -> splits.RawData:
@@ -58,7 +69,12 @@ def load_frey_face(data_dir: str | None) -> splits.RawData:
     complete, rule = splits.complete_splits(
         given, "dataset 'frey_face'", {"validation": 200, "test": 200}
     )
-    return splits.RawData(complete, _image_shape(builder), source, rule)
+    return splits.RawData(complete, image_shape(builder), source, rule)
+
+
+def is_tfds_folder(name: str) -> bool:
+    """Whether this is the path of a prepared set."""
+    return (pathlib.Path(name) / "dataset_info.json").is_file()
 
 
 def _is_prepared(builder: Any) -> bool:
@@ -66,7 +82,8 @@ def _is_prepared(builder: Any) -> bool:
     return bool((builder.data_path / "dataset_info.json").exists())
 
 
-def _image_shape(builder: Any) -> tuple[int, ...]:
+def image_shape(builder: Any) -> tuple[int, ...]:
+    """Returns the shape to draw an example in, or () where it is not an image."""
     return arrays.image_shape_of(tuple(builder.info.features["image"].shape))
 
 
@@ -76,6 +93,8 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
     match = _NAME.fullmatch(name)
     try:
+        if is_tfds_folder(name):
+            return tfds.builder_from_directory(name)
         if match is None:
             raise tfds.core.DatasetNotFoundError(name)
         builder = tfds.builder(name, data_dir=data_dir)
@@ -101,7 +120,7 @@ def _check_features(builder: Any, name: str) -> None:
     features = builder.info.features
     is_dict = isinstance(features, tfds.features.FeaturesDict)
     image = features["image"] if is_dict and "image" in features else None
-    if not isinstance(image, tfds.features.Image) or None in image.shape:
+    if not isinstance(image, tfds.features.Image | tfds.features.Tensor) or None in image.shape:
         raise ValueError(
             f"dataset {name!r} has no feature `image` of one fixed size; expected an image set "
             f"such as mnist, fashion_mnist or cifar10, or a .npy file made from it"
@@ -114,9 +133,18 @@ def _read(builder: Any, name: str) -> dict[str, splits.Split]:
         raise ValueError(
             f"dataset {name!r} has splits {sorted(builder.info.splits)}; expected a train split"
         )
-    names = [split for split in splits.SPLIT_NAMES if split in builder.info.splits]
+    names = {split: split for split in splits.SPLIT_NAMES if split in builder.info.splits}
+    return read_splits(builder, name, names)
+
+
+def read_splits(builder: Any, name: str, parts: dict[str, str]) -> dict[str, splits.Split]:
+    """Reads parts of a prepared set: for each split's name the TFDS split, e.g. "train[:100]".
+
+    Raises:
+        ValueError: reading fails.
+    """
     try:
-        stored = {split: _read_split(builder, split) for split in names}
+        stored = {split: _read_split(builder, part) for split, part in parts.items()}
     except Exception as error:  # damaged records surface as TensorFlow's own errors
         raise ValueError(
             f"dataset {name!r} in {str(builder.data_path)!r} cannot be read "

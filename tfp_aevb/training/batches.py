@@ -1,6 +1,5 @@
 """Blocks of minibatches: what one call of the compiled loop works through."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,11 @@ class Block(NamedTuple):
         values: [K, M] rows of `data`, or [K, M, ...event] pixels.
         sizes: [K] int32, datapoints in each minibatch; the rest of its M places is padding.
         batch_size: M, without the padding that makes its places a multiple of the devices.
+        places: of a whole minibatch, with that padding.
+        first_place: where this process' part of the minibatch begins, if it reads a part only.
         num_steps: how many of the K minibatches are to be worked through.
         first_step: number of the first of them, for the random streams.
-        num_data: N of Equation 8, float32.
+        num_data: [K] float32, N of Equation 8 at each step.
         scale, dynamic_binarization: see `Observations`.
     """
 
@@ -32,9 +33,11 @@ class Block(NamedTuple):
     values: np.ndarray
     sizes: np.ndarray
     batch_size: int
+    places: int
+    first_place: int
     num_steps: tf.Tensor
     first_step: tf.Tensor
-    num_data: tf.Tensor
+    num_data: np.ndarray
     scale: float
     dynamic_binarization: bool
 
@@ -70,13 +73,13 @@ class RowBatches:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
         self._x = x
         self._batch_size = min(batch_size, len(x)) if on_device else batch_size
-        self._places = _round_up(self._batch_size, num_devices)
+        self._places = round_up(self._batch_size, num_devices)
         self._num_data = num_data or len(x)
         self._shuffle_seed = shuffle_seed
         self._data = tf.constant(x.x) if on_device else None
         self._updates_per_batch = updates_per_batch
         self.steps_per_epoch = -(-len(x) // self._batch_size) * updates_per_batch
-        self.max_block = MAX_BLOCK if on_device else _pixel_block(x.x[:1].nbytes * batch_size)
+        self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * batch_size)
         self._epoch, self._order = -1, np.arange(len(x), dtype=np.int32)
 
     def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
@@ -93,15 +96,15 @@ class RowBatches:
             values[:num_steps] = self._x.x[rows[:num_steps]]
         else:
             values = rows
-        return _block(
+        return make_block(
             self._x,
-            self._data,
             values,
             sizes,
-            self._batch_size,
-            num_steps,
-            first_step,
-            self._num_data,
+            num_steps=num_steps,
+            first_step=first_step,
+            batch_size=self._batch_size,
+            num_data=self._num_data,
+            data=self._data,
         )
 
     def _rows(self, step: int) -> np.ndarray:
@@ -113,68 +116,15 @@ class RowBatches:
         return self._order[first : first + self._batch_size]
 
 
-class StreamBatches:
-    """Minibatches from the iterator that Keras hands over (`tf.data` and its kin).
+def samples_seen(
+    step: int, num_data: int | None, batch_size: int, updates_per_batch: int = 1
+) -> int:
+    """Returns how many datapoints the first `step` updates use.
 
-    Args:
-        num_data: N of Equation 8, which a stream does not tell; 0 where it is not needed.
-        check: called with each block's `Observations`, to refuse what the model cannot take.
-        num_devices: M's places are padded to a multiple of it.
+    On an array of `num_data` rows an epoch's last minibatch may be short; in a stream none is.
     """
-
-    def __init__(
-        self, num_data: int | None, check: Callable[[Observations], None], num_devices: int
-    ) -> None:
-        self._num_data = num_data or 0
-        self._check = check
-        self._num_devices = num_devices
-        self._batch_size = 0
-        self._batch_shape: tuple[int, ...] | None = None
-
-    def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
-        """Returns the next minibatches, fewer than `num_steps` where the stream ends.
-
-        Raises:
-            tf.errors.OutOfRangeError: if the stream has ended.
-        """
-        batches: list[np.ndarray] = []
-        while len(batches) < num_steps:
-            try:
-                batches.append(self._next(iterator))
-            except (StopIteration, tf.errors.OutOfRangeError):
-                if not batches:
-                    raise
-                break
-            if len(batches) == _pixel_block(batches[0].nbytes):
-                break
-        x = Observations(np.concatenate(batches))
-        self._check(x)
-        largest = max(map(len, batches))
-        if self._batch_shape is None or largest > self._batch_size:
-            self._batch_size = largest
-            places = _round_up(self._batch_size, self._num_devices)
-            self._batch_shape = (places, *batches[0].shape[1:])
-        max_block = _pixel_block(batches[0].nbytes)
-        values = np.zeros([max_block, *self._batch_shape], x.x.dtype)
-        sizes = np.zeros([max_block], np.int32)
-        for i, batch in enumerate(batches):
-            # Places behind a short batch hold a datapoint too: zeros may have no density.
-            values[i, : len(batch)], values[i, len(batch) :], sizes[i] = batch, batch[0], len(batch)
-        return _block(
-            x, None, values, sizes, self._batch_size, len(batches), first_step, self._num_data
-        )
-
-    def _next(self, iterator: Any) -> np.ndarray:
-        element = next(iterator)
-        while isinstance(element, tuple | list):
-            element = element[0]
-        if isinstance(element, tf.distribute.DistributedValues):  # split among the devices
-            return np.concatenate([np.asarray(part) for part in element.values])
-        return np.asarray(element)
-
-
-def samples_seen(step: int, num_data: int, batch_size: int, updates_per_batch: int = 1) -> int:
-    """Returns how many datapoints the first `step` updates on an array use; short batches count."""
+    if num_data is None:
+        return step * batch_size
 
     def in_batches(count: int) -> int:
         epochs, batches = divmod(count, -(-num_data // batch_size))
@@ -185,32 +135,56 @@ def samples_seen(step: int, num_data: int, batch_size: int, updates_per_batch: i
     return updates_per_batch * in_batches(whole) + rest * last
 
 
-def _round_up(count: int, multiple: int) -> int:
+def make_block(
+    x: Observations,
+    values: np.ndarray,
+    sizes: np.ndarray,
+    *,
+    num_steps: int,
+    first_step: int,
+    batch_size: int,
+    num_data: int | None,
+    data: tf.Tensor | None = None,
+    part: int = 0,
+    num_parts: int = 1,
+) -> Block:
+    """Returns the block of `values` [K, places, ...], read as `x` is.
+
+    Args:
+        x: tells how the values are read.
+        values: see `Block`.
+        sizes: see `Block`.
+        num_steps: how many of the minibatches there are.
+        first_step: the number of the first.
+        batch_size: M.
+        data: where `values` are rows of it.
+        num_data: N, or `None` for the number of datapoints used up to each step.
+        part: which part of the minibatches the values are.
+        num_parts: of how many.
+    """
+    seen = (first_step + 1 + np.arange(len(sizes))) * batch_size
+    return Block(
+        data=data,
+        values=values,
+        sizes=sizes,
+        batch_size=batch_size,
+        places=num_parts * values.shape[1],
+        first_place=part * values.shape[1],
+        num_steps=tf.constant(num_steps, tf.int32),
+        first_step=tf.constant(first_step, tf.int32),
+        num_data=np.asarray(
+            seen if num_data is None else np.full(len(sizes), num_data), np.float32
+        ),
+        scale=x.scale,
+        dynamic_binarization=x.dynamic_binarization,
+    )
+
+
+def round_up(count: int, multiple: int) -> int:
+    """Returns the first multiple from `count` on."""
     return -(-count // multiple) * multiple
 
 
-def _pixel_block(batch_bytes: int) -> int:
+def pixel_block(batch_bytes: int) -> int:
+    """Returns how many minibatches of so many bytes a block of pixels has."""
     return max(1, min(64, MAX_BLOCK_BYTES // max(batch_bytes, 1)))
-
-
-def _block(
-    x: Observations,
-    data: tf.Tensor | None,
-    values: np.ndarray,
-    sizes: np.ndarray,
-    batch_size: int,
-    num_steps: int,
-    first_step: int,
-    num_data: int,
-) -> Block:
-    return Block(
-        data,
-        values,
-        sizes,
-        batch_size,
-        tf.constant(num_steps, tf.int32),
-        tf.constant(first_step, tf.int32),
-        tf.constant(num_data, tf.float32),
-        x.scale,
-        x.dynamic_binarization,
-    )

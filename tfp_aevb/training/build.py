@@ -14,13 +14,13 @@ from tfp_aevb.training.config import TrainConfig, parse_variance
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
 
-def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int) -> AEVB:
+def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int | None) -> AEVB:
     """Returns the compiled model of a run; its first parameters depend on `config.seed` alone.
 
     Args:
         config: the settings.
         event_shape: of one datapoint.
-        num_data: N, the size of the training set.
+        num_data: N, the size of the training set; `None` if it has no known end.
     """
     tf_keras.utils.set_random_seed(config.seed)
     network = {

@@ -57,10 +57,12 @@ class RunLog(tf_keras.callbacks.Callback):
     Args:
         log: the rows.
         samples_seen: step -> datapoints used for training up to it.
-        num_data: N.
+        num_data: N, or `None` if it is not known.
     """
 
-    def __init__(self, log: MetricsLog, samples_seen: Callable[[int], int], num_data: int) -> None:
+    def __init__(
+        self, log: MetricsLog, samples_seen: Callable[[int], int], num_data: int | None
+    ) -> None:
         super().__init__()
         self._log = log
         self._samples_seen = samples_seen
@@ -88,7 +90,7 @@ class RunLog(tf_keras.callbacks.Callback):
             {
                 "step": step,
                 "samples_seen": samples,
-                "epoch": samples / self._num_data,
+                "epoch": samples / self._num_data if self._num_data else 0.0,
                 **{f"train_{name}": float(logs[name]) for name in METRICS},
                 **{f"validation_{name}": float(logs[f"val_{name}"]) for name in METRICS},
                 "images_per_second": images_per_second,
@@ -171,7 +173,7 @@ class Progress(tf_keras.callbacks.Callback):
     Args:
         log: the rows, for the last validation.
         samples_seen: step -> datapoints used for training up to it.
-        num_data: N.
+        num_data: N, or `None` if it is not known.
         total_steps: updates of the whole run.
     """
 
@@ -179,7 +181,7 @@ class Progress(tf_keras.callbacks.Callback):
         self,
         log: MetricsLog,
         samples_seen: Callable[[int], int],
-        num_data: int,
+        num_data: int | None,
         total_steps: int,
     ) -> None:
         super().__init__()
@@ -213,9 +215,10 @@ class Progress(tf_keras.callbacks.Callback):
         steps_per_second = max(step - self._first_step, 1) / seconds
         left = (self._total_steps - step) / steps_per_second
         validation = f"{self._log.rows[-1]['validation_elbo']:.2f}" if self._log.rows else "-"
+        epoch = f"epoch {seen / self._num_data:.1f}  " if self._num_data else ""
         train = f"{float(logs['elbo']):.2f}" if logs else "-"
         self._line.show(
-            f"step {step:,}/{self._total_steps:,}  epoch {seen / self._num_data:.1f}  "
+            f"step {step:,}/{self._total_steps:,}  {epoch}"
             f"bound train {train}  validation {validation}  {speed:,.0f} images/s  "
             f"{clock(left)} left",
             now=now,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfp_aevb.data.function_stream import is_function_name
+
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = (
     "steps",
@@ -43,12 +45,24 @@ class TrainConfig:
 
     dataset: str = _setting(
         "mnist_5k",
-        "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set, or the path "
-        "of a .npy or .npz file",
+        "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set or the folder "
+        "of a prepared one, a .npy or .npz file, or module:function for a stream of your own",
     )
     num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
     data_dir: str | None = _setting(
         None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"
+    )
+    stream: bool = _setting(
+        False, "read a TFDS set's training images as they are needed, not into memory first"
+    )
+    shuffle_buffer: int = _setting(
+        50_000, "stream: images among which the next one is drawn", lower=1
+    )
+    num_data: int = _setting(
+        0,
+        "module:function: N, how many different datapoints there are; 0: no end is known, and the "
+        "number used so far takes the place of N",
+        lower=0,
     )
     binarize: str | None = _setting(
         None,
@@ -159,8 +173,9 @@ class TrainConfig:
         if self.seed > MAX_SEED:
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
-        if Path(self.dataset).suffix in (".npy", ".npz"):  # to be found from any folder later
-            object.__setattr__(self, "dataset", str(Path(self.dataset).absolute()))
+        path = Path(self.dataset)  # to be found from any folder later
+        if path.suffix in (".npy", ".npz") or (path / "dataset_info.json").is_file():
+            object.__setattr__(self, "dataset", str(path.absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
@@ -169,6 +184,12 @@ class TrainConfig:
                 raise ValueError("--method=full_vb needs --prior=standard_normal")
             if self.parameter_kl == "sampled" and self.parameter_draws != "shared":
                 raise ValueError("--parameter_kl=sampled needs --parameter_draws=shared")
+        if self.num_data and not is_function_name(self.dataset):
+            raise ValueError("--num_data is for --dataset=module:function; other data tell their N")
+        if self.method == "mcem" and self.is_streamed:
+            raise ValueError(
+                "--method=mcem keeps a chain for each datapoint, and so needs them in memory"
+            )
         if self.method == "mcem" and self.strategy in ("mirrored", "multi_worker"):
             raise ValueError(
                 "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
@@ -178,6 +199,11 @@ class TrainConfig:
                 "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
                 "use --objective=sgvb_a"
             )
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the training data are read as they are needed."""
+        return self.stream or is_function_name(self.dataset)
 
     def _check(self, field: dataclasses.Field, value: Any) -> None:
         choices, lower = field.metadata["choices"], field.metadata["lower"]

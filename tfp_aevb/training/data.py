@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.data.dataset import Dataset, Split, load_dataset
+from tfp_aevb.data.dataset import Dataset, Split, StreamOptions, load_dataset
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import as_seed
@@ -22,6 +22,9 @@ def load_data(config: TrainConfig) -> Dataset:
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
+        stream=StreamOptions(config.shuffle_buffer, config.seed, config.num_data or None)
+        if config.is_streamed
+        else None,
     )
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
 

@@ -53,6 +53,16 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and _num_workers() > 1
 
 
+def worker_place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Returns which worker this process is, and of how many; (0, 1) without others."""
+    resolver = strategy.cluster_resolver
+    if not is_multi_worker(strategy) or resolver is None:
+        return 0, 1
+    jobs = resolver.cluster_spec().as_dict()
+    before = 0 if resolver.task_type == "chief" else len(jobs.get("chief", []))
+    return before + resolver.task_id, sum(len(jobs.get(job, [])) for job in ("chief", "worker"))
+
+
 def mean_over_devices(strategy: tf.distribute.Strategy, value: float) -> float:
     """Returns the mean of what the processes say, the same in all; all must ask at once."""
     if strategy.num_replicas_in_sync == 1:

@@ -9,16 +9,17 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
-from tfp_aevb.training.batches import MAX_BLOCK, RowBatches, StreamBatches
+from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.loops import Minibatch, block_function
 from tfp_aevb.training.observations import Observations, as_observations, is_array
+from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
 SECONDS_PER_BLOCK = 1.0
-EVAL_BATCH = 500
 METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
@@ -50,7 +51,8 @@ class FusedModel(tf_keras.Model):
     Args:
         parameter_prior: `None` for maximum likelihood, `"normal"` for MAP with N(0, I) on every
             parameter, which adds ||w||^2 / (2 N) to the loss.
-        num_data: N; by default the number of datapoints last given to `fit`.
+        num_data: N; by default the number of datapoints last given to `fit`, or, while training on
+            a stream without an end, the number of datapoints used so far.
         seed: of every random draw while training and evaluating.
     """
 
@@ -146,10 +148,10 @@ class FusedModel(tf_keras.Model):
         """Trains the model (Algorithm 1); arguments and result are those of `tf_keras.Model.fit`.
 
         Args:
-            x: array [N, ...event], `Observations`, or a `tf.data.Dataset` of batches `x` or
-                `(x, anything)`.
+            x: array [N, ...event], `Observations`, a `Stream`, or a `tf.data.Dataset` or
+                generator of batches `x` or `(x, anything)`.
             y: ignored; `fit(x, x)` is `fit(x)`.
-            batch_size: M, for arrays (default 100).
+            batch_size: M, for arrays and streams (default 100).
             validation_split: fraction of `x`, from its end, to validate on.
             validation_data: to validate on after each epoch; like `x`, or a tuple that starts so.
             validation_batch_size: for arrays.
@@ -162,43 +164,32 @@ class FusedModel(tf_keras.Model):
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
         del y
+        if validation_split:
+            if not is_array(x):
+                raise ValueError("`validation_split` needs an array; give `validation_data`")
+            x, validation_data = _split(as_observations(x), validation_split)
         if isinstance(validation_data, tuple):
             validation_data = validation_data[0]
-        if is_array(x):
-            x = as_observations(x)
-            if validation_split:
-                x, validation_data = _split(x, validation_split)
-            self.check_observations(x)
-            self._fitted_num_data = len(x)
-            shuffle_seed = self.seed if shuffle else None
-            batches = RowBatches(
-                x,
-                batch_size or 100,
-                self._known_num_data,
-                shuffle_seed,
-                num_devices=self._num_devices,
-                on_device=True,
-                updates_per_batch=self.updates_per_batch,
-            )
-            steps_per_epoch = steps_per_epoch or batches.steps_per_epoch
-            self._train_batches, x = batches, self._step_dataset(None)
-        else:
-            if validation_split:
-                raise ValueError("`validation_split` needs an array; give `validation_data`")
-            self._train_batches = self._stream_batches()
+        train = training_source(self, x, batch_size or 100, shuffle)
+        self._fitted_num_data = train.num_data
+        steps_per_epoch = steps_per_epoch or train.steps
+        if steps_per_epoch is None and isinstance(x, Stream):
+            raise ValueError("a stream that does not tell its N needs `steps_per_epoch`")
+        uncounted = steps_per_epoch is None and train.has_unknown_length
         outer_eval_batches = self._eval_batches
-        if is_array(validation_data):
-            self._eval_batches = self._eval_rows(validation_data, validation_batch_size)
-            validation_data = self._step_dataset(self._eval_batches.steps_per_epoch)
-        elif validation_data is not None:
-            self._eval_batches = self._stream_batches()
-        uncounted = steps_per_epoch is None and _length_is_unknown(x)
-        if validation_data is not None and kwargs.get("validation_steps") is None:
-            uncounted |= _length_is_unknown(validation_data)
+        if validation_data is not None:
+            held_out = evaluation_source(self, validation_data, validation_batch_size)
+            self._eval_batches, validation_data = held_out.batches, held_out.x
+            if kwargs.get("validation_steps") is None:
+                uncounted |= held_out.has_unknown_length
+        self._train_batches = train.batches
         try:
             with self._single_steps(uncounted):
                 return super().fit(
-                    x, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **kwargs
+                    train.x,
+                    validation_data=validation_data,
+                    steps_per_epoch=steps_per_epoch,
+                    **kwargs,
                 )
         finally:
             self._train_batches, self._eval_batches = None, outer_eval_batches
@@ -215,39 +206,30 @@ class FusedModel(tf_keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):
             return super().evaluate(x, **kwargs)
         outer_eval_batches = self._eval_batches
-        if is_array(x):
-            self._eval_batches = self._eval_rows(x, batch_size)
-            x = self._step_dataset(self._eval_batches.steps_per_epoch)
-        else:
-            self._eval_batches = self._stream_batches()
+        source = evaluation_source(self, x, batch_size)
+        self._eval_batches = source.batches
         try:
-            with self._single_steps(kwargs.get("steps") is None and _length_is_unknown(x)):
-                return super().evaluate(x, **kwargs)
+            with self._single_steps(kwargs.get("steps") is None and source.has_unknown_length):
+                return super().evaluate(source.x, **kwargs)
         finally:
             self._eval_batches = outer_eval_batches
 
-    _train_batches: RowBatches | StreamBatches | None = None
-    _eval_batches: RowBatches | StreamBatches | None = None
+    _train_batches: Batches | None = None
+    _eval_batches: Batches | None = None
     _adaptive_blocks = True
     _fitted_num_data: int | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
 
     @property
-    def _known_num_data(self) -> int | None:
+    def known_num_data(self) -> int | None:
+        """N: as given, or else as the data last given to `fit` tell it."""
         return self.num_data or self._fitted_num_data
 
-    def _eval_rows(self, x: Any, batch_size: int | None) -> RowBatches:
-        x = as_observations(x)
-        self.check_observations(x)
-        return RowBatches(
-            x,
-            batch_size or EVAL_BATCH,
-            self._known_num_data,
-            None,
-            num_devices=self._num_devices,
-            on_device=False,
-        )
+    @property
+    def needs_num_data(self) -> bool:
+        """Whether the loss depends on N."""
+        return self.parameter_prior is not None
 
     @contextlib.contextmanager
     def _single_steps(self, needed: bool) -> Iterator[None]:
@@ -263,24 +245,6 @@ class FusedModel(tf_keras.Model):
         finally:
             self._adaptive_blocks = before[0]
             self._steps_per_execution.assign(before[1])
-
-    def _stream_batches(self) -> StreamBatches:
-        if self.parameter_prior and not self.num_data:
-            raise ValueError(
-                "a stream does not tell N, which `parameter_prior` needs; give the model `num_data`"
-            )
-        return StreamBatches(self.num_data, self.check_observations, self._num_devices)
-
-    def _step_dataset(self, steps: int | None) -> tf.data.Dataset:
-        """Returns what Keras counts steps by where the batches come from an array."""
-        # One element a device, for Keras splits every batch among the devices.
-        numbers = tf.data.Dataset.counter()
-        numbers = numbers if steps is None else numbers.take(steps * self._num_devices)
-        return numbers.batch(self._num_devices)
-
-    @property
-    def _num_devices(self) -> int:
-        return self.distribute_strategy.num_replicas_in_sync
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of updates."""
@@ -316,7 +280,9 @@ class FusedModel(tf_keras.Model):
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps
-                if not train:
+                if train:
+                    self._fitted_num_data = int(block.num_data[num_steps - 1])
+                else:
                     counter.assign_add(num_steps)
             if train and self._adaptive_blocks:
                 self._adapt_block(done, time.perf_counter() - started)
@@ -365,12 +331,6 @@ class FusedModel(tf_keras.Model):
         wanted = mean_over_devices(self.distribute_strategy, wanted)  # blocks of one length in all
         block = min(max(int(wanted), 1), 8 * num_steps, MAX_BLOCK)
         self._steps_per_execution.assign(block)
-
-
-def _length_is_unknown(x: Any) -> bool:
-    if not isinstance(x, tf.data.Dataset):
-        return True
-    return int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
 
 
 def _split(x: Observations, fraction: float) -> tuple[Observations, Observations]:

@@ -68,11 +68,11 @@ def _minibatch(
 ) -> Minibatch:
     """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
     seeds = step_seeds(model.seed, purpose, block.first_step + i, model.retries)
-    rows = block.values.shape[1] // num_devices
+    rows = block.places // num_devices
     # Gathered: a slice's place would be a constant for XLA, and each step compile anew.
     values = tf.gather(block.values, i)
     if num_devices > 1:
-        values = tf.gather(values, start + tf.range(rows))
+        values = tf.gather(values, start - block.first_place + tf.range(rows))
     numbers = None if block.data is None else values
     if block.data is not None:
         values = tf.gather(block.data, values)
@@ -80,7 +80,8 @@ def _minibatch(
     size = tf.gather(block.sizes, i)
     weights = tf.cast(start + tf.range(rows) < size, tf.float32)
     size = tf.cast(size, tf.float32)
-    return Minibatch(x, weights, size, block.num_data, num_devices, seeds.noise, numbers)
+    num_data = tf.gather(block.num_data, i)
+    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers)
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
@@ -129,8 +130,7 @@ def _device_step(
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
     """Returns one device's sums, gradients and number of datapoints."""
     num_devices = model.distribute_strategy.num_replicas_in_sync
-    places = block.values.shape[1]
-    start = device * (places // num_devices)
+    start = device * (block.places // num_devices)
     with batch_rows(device, start, block.batch_size):
         batch = _minibatch(model, purpose, block, i, start, num_devices)
         return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)

@@ -84,6 +84,7 @@ def load_run(workdir: str | os.PathLike) -> tuple[TrainConfig, Workdir, AEVB]:
         print(line, file=sys.stderr)
     if not step:
         raise FileNotFoundError(f"--workdir {run.path} holds no checkpoint yet; train it first")
+    model.num_data = model.num_data or step * config.batch_size
     return config, run, model
 
 

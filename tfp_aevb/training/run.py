@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.data.stream import StreamEndedError
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
@@ -85,16 +86,16 @@ def train_and_evaluate(
                 metrics, run = run.metrics, Workdir(stack.enter_context(TemporaryDirectory()))
                 if metrics.exists():  # they tell whether the last interval has been evaluated
                     shutil.copy(metrics, run.metrics)
-            num_data = len(dataset.train.x)
             with strategy.scope():
-                model = build_model(config, dataset.event_shape, num_data)
+                model = build_model(config, dataset.event_shape, dataset.num_data)
             signals = stack.enter_context(StopSignals())
             _train(config, run, shared, dataset, model, signals, callbacks)
             if only_train or not is_chief(strategy):
                 return {}
             if strategy.num_replicas_in_sync > 1:  # what follows is the work of one device
-                model = build_model(config, dataset.event_shape, num_data)
+                model = build_model(config, dataset.event_shape, dataset.num_data)
                 shared.restore(model)
+            model.num_data = model.num_data or config.steps * config.batch_size
             return finish(config, run, dataset, model, signals)
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         if not is_multi_worker(strategy):
@@ -145,6 +146,9 @@ def _train(
         try:
             _fit(config, run, dataset, model, checkpoints, signals, extra)
             return
+        except StreamEndedError:
+            checkpoints.save(model)
+            raise
         except NonFiniteBoundError as error:
             if config.nan_policy == "stop" or model.retries.numpy() == MAX_RESTORES:
                 raise
@@ -177,24 +181,25 @@ def _fit(
     signals: StopSignals,
     extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
-    train = observations(dataset.train, dataset)
+    train = dataset.stream or observations(dataset.train, dataset)
     followed = observations(getattr(dataset, config.eval_split), dataset)
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
 
     seen = partial(
         samples_seen,
-        num_data=len(train),
+        num_data=None if dataset.stream else dataset.num_data,
         batch_size=config.batch_size,
         updates_per_batch=model.updates_per_batch,
     )
+    run_log = RunLog(log, seen, dataset.num_data)
     callbacks: list[tf_keras.callbacks.Callback] = [
-        RunLog(log, seen, len(train)),
+        run_log,
         TensorBoardLog(run.tensorboard, config, dataset),
         *extra,
     ]
     if config.progress:
-        callbacks.append(Progress(log, seen, len(train), config.steps))
+        callbacks.append(Progress(log, seen, dataset.num_data, config.steps))
     # The last, for it may end the run: what belongs to the step must have been written by then.
     callbacks.append(RunCheckpoints(checkpoints, config, signals))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
@@ -214,7 +219,7 @@ def _fit(
     # Stopped in an interval at what is now the last step: its row is made from the restored sums.
     sums = {metric.name: float(metric.result()) for metric in model.averages}
     ends = model.evaluate(followed, verbose=0, return_dict=True)
-    RunLog(log, seen, len(train)).append_row(
+    run_log.append_row(
         config.steps, {**sums, **{f"val_{name}": value for name, value in ends.items()}}
     )
 

@@ -96,8 +96,11 @@ class Workdir:
 def _is_data_record(data: Any) -> bool:
     """Whether `data` has what building a run's model needs of its record of the data."""
     try:
-        shapes = [*data["event_shape"], *data["image_shape"], *data["split_sizes"].values()]
-        return all(type(size) is int for size in (*shapes, data["split_sizes"]["train"]))
+        sizes = dict(data["split_sizes"])
+        if sizes["train"] is None:  # a stream without an end
+            sizes["train"] = 1
+        numbers = (*data["event_shape"], *data["image_shape"], *sizes.values())
+        return all(type(number) is int for number in numbers)
     except (AttributeError, KeyError, TypeError):
         return False
 
