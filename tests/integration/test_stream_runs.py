@@ -76,7 +76,7 @@ def test_n_can_be_declared(whole: Path, tmp_path: Path) -> None:
         (("--dataset=tests.integration.stream_source:missing",), ("missing",)),
         (("--dataset=tests.integration.stream_source:BLOCK",), ("BLOCK", "no function")),
         (("--dataset=mnist_5k", "--stream"), ("mnist_5k", "memory")),
-        (("--dataset=mnist_5k", "--num_data=5"), ("--num_data",)),
+        (("--method=mcem", "--num_data=5"), ("--num_data", "mcem")),
         ((SOURCE[0], "--method=mcem"), ("mcem", "memory")),
         ((SOURCE[0], "--num_train=5"), ("num_train", "stream")),
         ((SOURCE[0], "--binarize=static"), ("static", "dynamic")),

@@ -25,17 +25,15 @@ _MAX_SEED = 2**32 - 1
 
 @dataclasses.dataclass(frozen=True)
 class StreamOptions:
-    """How a stream is read.
+    """How a set of TensorFlow Datasets is streamed.
 
     Attributes:
-        shuffle_buffer: examples among which the next one is drawn (TensorFlow Datasets).
-        seed: of the order (TensorFlow Datasets).
-        num_data: N, for a stream that does not know it; None: the datapoints used so far.
+        shuffle_buffer: examples among which the next one is drawn.
+        seed: of the order.
     """
 
     shuffle_buffer: int = 50_000
     seed: int = 0
-    num_data: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +135,7 @@ def load_dataset(
 
     is_file = pathlib.PurePath(name).suffix.lower() in files.SUFFIXES
     if is_function_name(name):
-        raw = load_function_stream(name, (stream or StreamOptions()).num_data)
+        raw = load_function_stream(name)
     elif stream is not None:
         if name in ("mnist_5k", "frey_face") or is_file:
             raise ValueError(

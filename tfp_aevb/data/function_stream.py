@@ -22,14 +22,13 @@ def is_function_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def load_function_stream(name: str, num_data: int | None) -> splits.RawData:
+def load_function_stream(name: str) -> splits.RawData:
     """Opens the stream that a Python function gives.
 
     Args:
         name: "module:function", the module importable from the current folder. The function is
             called as `Stream.read` is, `function(start, worker, num_workers)`, and yields arrays
             [B, ...event]: integers from 0 to 255 or floats.
-        num_data: N; None: the number of datapoints used so far takes its place.
 
     Returns:
         The stream. Its first 1,000 examples are the validation split, the next 1,000 the test
@@ -64,7 +63,7 @@ def load_function_stream(name: str, num_data: int | None) -> splits.RawData:
         arrays.image_shape_of(examples.shape[1:]),
         f"Python function {name}",
         f"the stream's first {NUM_HELD_OUT} examples for validation, the next for test",
-        Stream(read, num_data),
+        Stream(read),
     )
 
 

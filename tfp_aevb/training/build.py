@@ -20,7 +20,8 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
     Args:
         config: the settings.
         event_shape: of one datapoint.
-        num_data: N, the size of the training set; `None` if it has no known end.
+        num_data: size of the training set, which is N unless the config says otherwise; `None` if
+            it has no known end.
     """
     tf_keras.utils.set_random_seed(config.seed)
     network = {
@@ -38,7 +39,7 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
         **parts,
         objective=config.objective,
         num_samples=config.num_samples,
-        num_data=num_data,
+        num_data=config.num_data or num_data,
         seed=config.seed,
         **options,
     )

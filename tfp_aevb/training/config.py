@@ -60,8 +60,8 @@ class TrainConfig:
     )
     num_data: int = _setting(
         0,
-        "module:function: N, how many different datapoints there are; 0: no end is known, and the "
-        "number used so far takes the place of N",
+        "N, how many different datapoints there are; 0: as many as the training split has, or on "
+        "an endless stream the number used so far",
         lower=0,
     )
     binarize: str | None = _setting(
@@ -184,11 +184,10 @@ class TrainConfig:
                 raise ValueError("--method=full_vb needs --prior=standard_normal")
             if self.parameter_kl == "sampled" and self.parameter_draws != "shared":
                 raise ValueError("--parameter_kl=sampled needs --parameter_draws=shared")
-        if self.num_data and not is_function_name(self.dataset):
-            raise ValueError("--num_data is for --dataset=module:function; other data tell their N")
-        if self.method == "mcem" and self.is_streamed:
+        if self.method == "mcem" and (self.is_streamed or self.num_data):
             raise ValueError(
-                "--method=mcem keeps a chain for each datapoint, and so needs them in memory"
+                "--method=mcem keeps a chain for each datapoint: it needs them in memory and takes "
+                "no --num_data"
             )
         if self.method == "mcem" and self.strategy in ("mirrored", "multi_worker"):
             raise ValueError(

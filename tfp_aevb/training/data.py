@@ -22,9 +22,7 @@ def load_data(config: TrainConfig) -> Dataset:
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
-        stream=StreamOptions(config.shuffle_buffer, config.seed, config.num_data or None)
-        if config.is_streamed
-        else None,
+        stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
     )
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
 

@@ -192,14 +192,15 @@ def _fit(
         batch_size=config.batch_size,
         updates_per_batch=model.updates_per_batch,
     )
-    run_log = RunLog(log, seen, dataset.num_data)
+    epoch_size = dataset.num_data or config.num_data or None
+    run_log = RunLog(log, seen, epoch_size)
     callbacks: list[tf_keras.callbacks.Callback] = [
         run_log,
         TensorBoardLog(run.tensorboard, config, dataset),
         *extra,
     ]
     if config.progress:
-        callbacks.append(Progress(log, seen, dataset.num_data, config.steps))
+        callbacks.append(Progress(log, seen, epoch_size, config.steps))
     # The last, for it may end the run: what belongs to the step must have been written by then.
     callbacks.append(RunCheckpoints(checkpoints, config, signals))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
