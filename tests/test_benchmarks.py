@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import data, floor, table
+from benchmarks import data, floor, shifted_digits, table, workers
 from benchmarks.peers import common
 from tests.helpers import assert_one_line
 
@@ -238,3 +238,21 @@ def test_tables_survive_the_failure_of_the_reference():
     )
     assert [row.name for row in rows] == ["peer", "ours"]
     assert rows[0].ratios == {}
+
+
+def test_a_ring_of_workers_sends_the_gradients_nearly_twice():
+    assert workers.all_reduce_bytes(1000, 1) == 0.0
+    assert workers.all_reduce_bytes(1000, 2) == 4000.0
+    assert workers.all_reduce_bytes(1000, 8) == 7000.0
+    assert workers.predicted_seconds(0.01, 1000, 8, 7e5) == pytest.approx(0.02)
+
+
+def test_the_stream_of_moved_digits_can_be_read_from_anywhere():
+    whole = np.concatenate(list(itertools.islice(shifted_digits.digits(0, 0, 1), 3)))
+    assert whole.shape == (3000, 28, 28)
+    assert whole.dtype == np.uint8
+    for start in (1, 999, 1000, 1500):
+        part = next(shifted_digits.digits(start, 0, 1))
+        np.testing.assert_array_equal(part, whole[start : start + len(part)])
+    other = next(shifted_digits.digits(0, 1, 2))
+    assert (other != whole[:1000]).any(axis=(1, 2)).mean() > 0.9

@@ -1,0 +1,132 @@
+"""Training with several workers on this machine: `python -m benchmarks.workers`.
+
+Each worker is a process on a core of its own; they talk over the loopback. Minibatches grow with
+the workers (M each), so that without communication an update would take the same time for any
+number. Writes `workers.csv` and prints what an update costs, what of it is communication, and what
+that predicts for more workers over links of stated speeds.
+"""
+
+import argparse
+import csv
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import data, floor
+
+LINKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 1e10 / 8, "100 Gbit/s": 1e11 / 8}
+INTERVALS = 4  # rows of metrics.csv; the first holds the compilation and is left out
+
+
+def all_reduce_bytes(parameters: int, workers: int) -> float:
+    """Returns the bytes that each worker of a ring sends for one sum of the gradients."""
+    return 2.0 * (workers - 1) / workers * 4 * parameters
+
+
+def predicted_seconds(alone: float, parameters: int, workers: int, bandwidth: float) -> float:
+    """Returns an update's least time with links of `bandwidth` bytes a second."""
+    return alone + all_reduce_bytes(parameters, workers) / bandwidth
+
+
+def _free_addresses(count: int) -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
+
+
+def update_seconds(workers: int, options: argparse.Namespace, images: Path) -> float:
+    """Trains with so many workers; returns the median seconds of an update.
+
+    Raises:
+        RuntimeError: if a worker fails.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    addresses = _free_addresses(workers)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, "-m", "tfp_aevb", "train", f"--workdir={folder}/run"),
+            *(f"--dataset={images}", "--binarize=none", "--estimation=ml", "--optimizer=adam"),
+            *(f"--hidden_units={options.hidden}", f"--latent_dim={options.latent_dim}"),
+            *("--learning_rate=0.001", f"--batch_size={options.batch_size * workers}"),
+            *(f"--eval_every={options.updates}", f"--steps={INTERVALS * options.updates}"),
+            *("--noprogress", "--strategy=multi_worker"),
+        ]
+        processes = []
+        for index in range(workers):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            core = cores[index % len(cores)]
+            pinned = ["taskset", "-c", str(core), *command]
+            environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+            processes.append(
+                subprocess.Popen(
+                    pinned,
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        errors = [process.communicate()[1] for process in processes]
+        if any(process.returncode for process in processes):
+            raise RuntimeError(errors[0].splitlines()[-1] if errors[0] else "a worker failed")
+        with (Path(folder) / "run" / "metrics.csv").open() as file:
+            speeds = [float(row["images_per_second"]) for row in csv.DictReader(file)][1:]
+    return options.batch_size * workers / statistics.median(speeds)
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), help="folder")
+    parser.add_argument("--workers", default="1,2", help="numbers of workers; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    for name, default in (
+        *(("updates", 1000), ("hidden", 500), ("latent_dim", 20), ("batch_size", 100)),
+        *(("num_data", 50_000), ("dim", 784), ("seed", 0)),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
+    options = parser.parse_args()
+    counts = [int(count) for count in options.workers.split(",")]
+    path, _ = data.prepare(
+        options.output.absolute(), None, options.num_data, options.dim, options.seed
+    )
+    parameters = floor.parameters(vars(options))
+    rows = []
+    for number in range(options.rounds):
+        for workers in counts:
+            seconds = update_seconds(workers, options, path)
+            rows.append({"round": number, "workers": workers, "update_seconds": seconds})
+            print(f"{workers} workers: {1000 * seconds:.2f} ms", file=sys.stderr)
+    with (options.output / "workers.csv").open("w") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    median = {
+        count: statistics.median(row["update_seconds"] for row in rows if row["workers"] == count)
+        for count in counts
+    }
+    alone = median[min(counts)]
+    print(f"{parameters:,} parameters; M = {options.batch_size} a worker")
+    for count, seconds in median.items():
+        sent = all_reduce_bytes(parameters, count) / 1e6
+        images = options.batch_size * count / seconds
+        print(
+            f"{count} workers: {1000 * seconds:.2f} ms an update, {images:,.0f} images/s; "
+            f"{sent:.2f} MB sent by each, {1000 * (seconds - alone):.2f} ms more than alone"
+        )
+    for link, bandwidth in LINKS.items():
+        seconds = predicted_seconds(alone, parameters, 8, bandwidth)
+        images = 8 * options.batch_size / seconds
+        print(f"8 workers, {link}: at least {1000 * seconds:.2f} ms, {images:,.0f} images/s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
