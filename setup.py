@@ -18,6 +18,7 @@ setup(
     packages=find_packages(include=["tfp_aevb", "tfp_aevb.*"]),
     package_data={
         "tfp_aevb": ["py.typed"],
+        "tfp_aevb.reporting": ["template.html", "explorer.js"],
         "tfp_aevb.data.frey_face": ["README.md", "CITATIONS.bib", "TAGS.txt", "checksums.tsv"],
     },
     python_requires=">=3.11",
@@ -27,6 +28,7 @@ setup(
         "mlxtend>=0.24,<0.26",
         "numpy>=2.0,<3",
         "requests>=2.31,<3",
+        "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         # TensorFlow and its Keras 2 come in pairs of the same version.
         "tensorflow>=2.21,<2.22",
@@ -41,6 +43,7 @@ setup(
     extras_require={
         "test": ["pytest>=8,<10"],
         "dev": ["pytest>=8,<10", "mypy>=1.13,<3", "ruff>=0.9,<1"],
+        "docs": ["pdoc>=15,<17"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     },
     classifiers=[

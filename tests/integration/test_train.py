@@ -28,7 +28,7 @@ from tfp_aevb.evaluation.scores import score
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.results import load_run, load_run_data, load_run_split
-from tfp_aevb.training.tensorboard import kl_per_dimension
+from tfp_aevb.training.tensorboard import mean_kl_per_dimension
 from tfp_aevb.training.workdir import Workdir
 
 FIGURES = (
@@ -121,7 +121,7 @@ def test_kl_of_each_dimension_is_written_for_tensorboard(trained: Path) -> None:
     x = as_seen(dataset.validation, dataset, 500, seed=config.seed)
     exact = tfp.distributions.kl_divergence(model.encode(x), model.prior_distribution())
     np.testing.assert_allclose(sum(written), np.mean(exact), rtol=1e-4)
-    np.testing.assert_allclose(written, kl_per_dimension(model, x), rtol=1e-5)
+    np.testing.assert_allclose(written, mean_kl_per_dimension(model, x), rtol=1e-5)
 
 
 def test_pictures_are_written_for_tensorboard(trained: Path) -> None:

@@ -176,6 +176,21 @@ def test_full_variational_bayes_refuses_what_it_cannot_do() -> None:
         )
 
 
+@pytest.mark.parametrize("method", ["autoencoder", "no_kl", "mean_only"])
+def test_methods_without_a_part_of_the_bound_take_what_they_can_use(method: str) -> None:
+    assert TrainConfig(method=method).objective == "sgvb_b"
+    for settings, part in (
+        ({"objective": "sgvb_a"}, "--objective=sgvb_b"),
+        ({"prior": "diagonal_normal"}, "--prior=standard_normal"),
+    ):
+        assert_one_line(
+            lambda settings=settings: TrainConfig(method=method, **settings),
+            ValueError,
+            f"--method={method}",
+            part,
+        )
+
+
 @pytest.mark.parametrize("text", ["per_pixel", "global", "scalar"])
 def test_named_variances_stay_names(text: str) -> None:
     assert parse_variance(text) == text

@@ -42,7 +42,7 @@ def test_a_gaussian_prior_has_arcs_about_its_mean(prior: Any, loc: Any, scale: A
         expected = spherical_path((start - loc) / scale, (end - loc) / scale, 5)
         np.testing.assert_allclose(path, loc + scale * expected, rtol=1e-4, atol=1e-5)
     straight = [linear_path(*pair, 5) for pair in zip(STARTS[:, :2], ENDS[:, :2], strict=True)]
-    assert np.abs(found - np.stack(straight)).max() > 0.05
+    assert np.abs(found - np.stack(straight)).max() > 0.005
 
 
 def test_another_prior_has_straight_paths() -> None:

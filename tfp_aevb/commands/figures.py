@@ -16,8 +16,19 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
     )
+    flags.DEFINE_integer(
+        "interpolations",
+        0,
+        "also draw paths between so many pairs of encoded test images: on a sphere for a Gaussian "
+        "prior, else straight",
+        lower_bound=0,
+        upper_bound=100,
+        flag_values=values,
+    )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of the samples", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "of the samples and of the pairs", lower_bound=0, flag_values=values
+    )
 
 
 def run(options: SimpleNamespace) -> int:
@@ -27,19 +38,17 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
+    from tfp_aevb.training.interpolations import draw_interpolations
     from tfp_aevb.training.pictures import draw_figures
     from tfp_aevb.training.results import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir)
     dataset = load_run_data(config, run_dir, options.data_dir)
-    paths = draw_figures(
-        model,
-        dataset,
-        run_dir,
-        seed=options.seed,
-        file_format=options.format,
-        dpi=options.dpi,
-    )
+    settings = {"seed": options.seed, "file_format": options.format, "dpi": options.dpi}
+    paths = draw_figures(model, dataset, run_dir, **settings)
+    if options.interpolations:
+        pairs = options.interpolations
+        paths.append(draw_interpolations(model, dataset, run_dir, pairs=pairs, **settings))
     for path in paths:
         print(path)
     return 0

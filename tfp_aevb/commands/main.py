@@ -14,7 +14,12 @@ VERBS = {
     "train": "fit a model, or resume a run",
     "evaluate": "score a run's model on a data set",
     "figures": "draw a run's pictures again",
+    "encode": "write the codes of a run's data or of your own",
+    "represent": "read labels off a run's codes, beside PCA and pixels",
+    "diagnose": "examine a run's latents and where its bound loses",
+    "report": "write a run as one web page, with a decoder to play with",
     "sample": "draw from a run's model",
+    "impute": "restore missing, noisy or coarse datapoints with a run's model",
     "export": "write a run's model as a SavedModel",
     "reproduce": "run an experiment of the paper and draw its figure",
 }

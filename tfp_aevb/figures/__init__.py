@@ -2,6 +2,7 @@
 
 from tfp_aevb.figures.comparison import bounds_figure
 from tfp_aevb.figures.curves import learning_curves_figure, read_metrics
+from tfp_aevb.figures.diagnostics import latent_use_figure
 from tfp_aevb.figures.grids import (
     image_grid,
     manifold_figure,
@@ -10,6 +11,12 @@ from tfp_aevb.figures.grids import (
     sample_panels_figure,
     samples_figure,
 )
+from tfp_aevb.figures.imputation import imputation_figure
+from tfp_aevb.figures.interpolations import (
+    interpolations_figure,
+    linear_path,
+    spherical_path,
+)
 from tfp_aevb.figures.latents import encodings_figure, kl_per_dimension_figure
 from tfp_aevb.figures.style import new_figure, save_figure
 
@@ -17,8 +24,12 @@ __all__ = [
     "bounds_figure",
     "encodings_figure",
     "image_grid",
+    "imputation_figure",
+    "interpolations_figure",
     "kl_per_dimension_figure",
+    "latent_use_figure",
     "learning_curves_figure",
+    "linear_path",
     "manifold_figure",
     "manifold_grid",
     "new_figure",
@@ -27,4 +38,5 @@ __all__ = [
     "sample_panels_figure",
     "samples_figure",
     "save_figure",
+    "spherical_path",
 ]

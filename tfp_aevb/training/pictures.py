@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.random import as_seed
-from tfp_aevb.training.tensorboard import kl_per_dimension
+from tfp_aevb.training.tensorboard import mean_kl_per_dimension
 from tfp_aevb.training.workdir import Workdir
 
 NUM_ENCODED = 5000
@@ -19,10 +20,32 @@ NUM_SAMPLES = 100
 MANIFOLD_SIDE = 20
 
 
+def make_figures(model: AEVB, dataset: Dataset, run: Workdir, seed: int) -> dict[str, Figure]:
+    """Returns the run's learning curves, and pictures of its model on the test set, by name.
+
+    Args:
+        model: the trained model.
+        dataset: the run's data.
+        run: whose `metrics.csv` is read.
+        seed: of the samples, and of dynamic binarisation.
+    """
+    drawn = {"learning_curves": figures.learning_curves_figure(figures.read_metrics(run.metrics))}
+    x = as_seen(dataset.test, dataset, NUM_ENCODED, seed)
+    loc = posterior_moments(model.encode(x))[0].numpy()
+    labels = None if dataset.test.labels is None else dataset.test.labels[: len(x)]
+    drawn["encodings"] = figures.encodings_figure(loc, labels)
+    kl = mean_kl_per_dimension(model, x)
+    if kl is not None:
+        drawn["kl_per_dimension"] = figures.kl_per_dimension_figure(kl)
+    if dataset.image_shape:
+        drawn |= _image_figures(model, dataset.image_shape, x[:NUM_RECONSTRUCTED], seed)
+    return drawn
+
+
 def draw_figures(
     model: AEVB, dataset: Dataset, run: Workdir, *, seed: int, file_format: str = "png", dpi: int
 ) -> list[Path]:
-    """Draws the run's learning curves, and its model on the test set, into `figures/`.
+    """Writes the pictures of `make_figures` into the run's `figures/`.
 
     Args:
         model: the trained model.
@@ -35,19 +58,9 @@ def draw_figures(
     Returns:
         The paths of the pictures.
     """
-    drawn = {"learning_curves": figures.learning_curves_figure(figures.read_metrics(run.metrics))}
-    x = as_seen(dataset.test, dataset, NUM_ENCODED, seed)
-    loc = posterior_moments(model.encode(x))[0].numpy()
-    labels = None if dataset.test.labels is None else dataset.test.labels[: len(x)]
-    drawn["encodings"] = figures.encodings_figure(loc, labels)
-    kl = kl_per_dimension(model, x)
-    if kl is not None:
-        drawn["kl_per_dimension"] = figures.kl_per_dimension_figure(kl)
-    if dataset.image_shape:
-        drawn |= _image_figures(model, dataset.image_shape, x[:NUM_RECONSTRUCTED], seed)
     run.figures.mkdir(exist_ok=True)
     paths = []
-    for name, figure in drawn.items():
+    for name, figure in make_figures(model, dataset, run, seed).items():
         paths.append(run.figures / f"{name}.{file_format}")
         figures.save_figure(figure, paths[-1], dpi=dpi)
     return paths

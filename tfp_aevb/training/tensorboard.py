@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
 from tensorboard.plugins.hparams import api as hparams
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.evaluation.diagnostics import kl_per_dimension
 from tfp_aevb.figures import image_grid, manifold_grid
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig
@@ -68,7 +68,7 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
             writer.flush()
 
     def _write_latents(self) -> None:
-        kl = kl_per_dimension(self.model, self._x)
+        kl = mean_kl_per_dimension(self.model, self._x)
         if kl is not None:
             tf.summary.histogram("kl per dimension", kl)
             for dimension, value in enumerate(kl):
@@ -93,22 +93,10 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
         tf.summary.image(name, grid)
 
 
-def kl_per_dimension(model: AEVB, x: np.ndarray) -> np.ndarray | None:
+def mean_kl_per_dimension(model: AEVB, x: np.ndarray) -> np.ndarray | None:
     """Returns the mean over `x` of KL(q(z[j]|x) || p(z[j])) for each j: [J] nats.
 
-    `None` unless both are diagonal Gaussians, for which the KL is a sum over dimensions.
+    `None` where it is not defined, see `diagnostics.kl_per_dimension`.
     """
-    posterior, prior = model.encode(x), model.prior_distribution()
-    if not (_is_diagonal(posterior) and _is_diagonal(prior)):
-        return None
-    loc, scale = posterior.mean(), posterior.stddev()  # [B, J]
-    prior_loc, prior_scale = prior.mean(), prior.stddev()  # [J]
-    ratio = tf.square(scale / prior_scale)
-    distance = tf.square((loc - prior_loc) / prior_scale)
-    return tf.reduce_mean(0.5 * (ratio + distance - 1.0 - tf.math.log(ratio)), axis=0).numpy()
-
-
-def _is_diagonal(distribution: tfp.distributions.Distribution) -> bool:
-    # A distribution layer wraps its distribution, to let it stand for a tensor.
-    inner = getattr(distribution, "tensor_distribution", distribution)
-    return isinstance(inner, tfp.distributions.MultivariateNormalDiag)
+    kl = kl_per_dimension(model.encode(x), model.prior_distribution())
+    return None if kl is None else tf.reduce_mean(kl, axis=0).numpy()

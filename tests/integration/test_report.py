@@ -1,0 +1,64 @@
+"""The verb `report`: what a run's page says, what it needs, and how it looks to a browser."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.browser import evaluate
+from tests.integration.runs import assert_refused, command
+from tests.reporting.test_explorer import MOVE, PIXELS
+
+
+@pytest.fixture(scope="module")
+def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("report") / "tiny.html"
+    small = ("--num_scored=5", "--num_samples=20", "--num_refined=3")
+    assert command("report", f"--workdir={trained}", f"--output={target}", *small) == 0
+    return target
+
+
+def test_a_report_needs_no_network(report: Path) -> None:
+    text = report.read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttp", text)
+
+
+def test_a_report_has_its_parts_and_works_at_the_size_of_a_phone(report: Path) -> None:
+    script = f"""{PIXELS} const before = pixels(); {MOVE}
+return {{
+  heads: Array.from(document.querySelectorAll("h2"), (h) => h.textContent),
+  images: Array.from(document.images, (i) => i.naturalWidth > 100 && i.alt.length > 0),
+  changed: String(before) !== String(pixels()),
+  overflow: document.documentElement.scrollWidth - window.innerWidth,
+  title: document.title,
+}};"""
+    for size in ((1200, 900), (390, 844)):
+        found = evaluate(report, script, size)
+        assert found["errors"] == []
+        value = found["value"]
+        assert value["heads"] == [
+            *("Bounds", "Learning curves", "What the latents do", "Pictures"),
+            *("Diagnostics", "Settings"),
+        ]
+        assert len(value["images"]) == 6
+        assert all(value["images"])
+        assert value["changed"]
+        assert value["overflow"] <= 0
+        assert re.search(r"aevb on .* test bound -\d+\.\d\d nats", value["title"])
+
+
+def test_a_report_states_its_numbers(report: Path, trained: Path, capsys) -> None:
+    text = re.sub(r"<[^>]+>", " ", report.read_text())
+    assert command("evaluate", f"--workdir={trained}", "--split=test") == 0
+    bound = capsys.readouterr().out.splitlines()[1].split()[2]
+    assert re.search(rf"bound, test\s+{re.escape(bound)}\s", text)
+    assert re.search(r"hidden_units\s+\[16\]\s+set", text)
+
+
+def test_wrong_outputs_are_refused(trained: Path, tmp_path: Path, capsys) -> None:
+    for output, naming in ((tmp_path / "x.pdf", (".html",)), (tmp_path / "no" / "x.html", ("no",))):
+        assert_refused(
+            capsys, "report", f"--workdir={trained}", f"--output={output}", naming=naming
+        )
+    assert_refused(capsys, "report", f"--workdir={tmp_path / 'none'}", naming=("none",))

@@ -1,0 +1,127 @@
+"""The part of a report that decodes by itself, in a browser."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from tests.integration.browser import evaluate
+from tfp_aevb import AEVB, layers
+from tfp_aevb.reporting import page
+from tfp_aevb.reporting.explorer import explorer_record
+
+SHAPE = (3, 4)
+DECODERS = {
+    "bernoulli tanh": lambda: layers.BernoulliLikelihood(12, (7,), init_stddev=0.7),
+    "bernoulli relu": lambda: layers.BernoulliLikelihood(
+        12, (7, 5), activation="relu", init_stddev=0.7
+    ),
+    "continuous bernoulli": lambda: layers.ContinuousBernoulliLikelihood(
+        12, (7,), activation="softplus", init_stddev=0.7
+    ),
+    "gaussian": lambda: layers.GaussianLikelihood(12, (7,), activation="elu", init_stddev=0.4),
+    "gaussian sigmoid": lambda: layers.GaussianLikelihood(
+        12, (), mean="sigmoid", variance="scalar", init_stddev=0.7
+    ),
+}
+
+
+def model_of(decoder: str = "bernoulli tanh", latent_dim: int = 2) -> AEVB:
+    tf_keras.utils.set_random_seed(3)
+    return AEVB(
+        layers.StandardNormalPrior(latent_dim),
+        layers.DiagonalGaussianPosterior(latent_dim, (5,)),
+        DECODERS[decoder](),
+    )
+
+
+def write_page(model: AEVB, folder: Path, labels: np.ndarray | None = None) -> Path:
+    codes = np.random.default_rng(0).normal(size=[50, model.latent_dim])
+    record = explorer_record(model, codes, labels, SHAPE, seed=0)
+    assert record is not None
+    target = folder / "page.html"
+    target.write_text(page.render("A page", [page.explorer(record)]))
+    return target
+
+
+# Reads the picture's red channel as numbers from 0 to 255.
+PIXELS = """
+const picture = document.querySelector("#explorer .image");
+const pixels = () => Array.from(picture.getContext("2d")
+  .getImageData(0, 0, picture.width, picture.height).data).filter((_, i) => i % 4 === 0);
+"""
+MOVE = """
+const plane = document.querySelector("#explorer .plane"), box = plane.getBoundingClientRect();
+plane.dispatchEvent(new PointerEvent("pointermove",
+  { clientX: box.left + 0.75 * box.width, clientY: box.top + 0.25 * box.height }));
+"""
+
+
+def shown(model: AEVB, z: list[float]) -> np.ndarray:
+    """What the picture should show of a latent."""
+    mean = model.decode(tf.constant([z], tf.float32)).mean().numpy()[0]
+    return 255.0 * np.clip(mean, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_page_decodes_as_the_model(decoder: str, tmp_path: Path) -> None:
+    model = model_of(decoder)
+    found = evaluate(
+        write_page(model, tmp_path),
+        f"{PIXELS} const start = pixels(); {MOVE} return [start, pixels()];",
+    )
+    assert found["errors"] == []
+    for pixels, z in zip(found["value"], ([0.0, 0.0], [1.5, 1.5]), strict=True):
+        np.testing.assert_allclose(pixels, shown(model, z), atol=1.0)
+    assert np.ptp(found["value"][1]) > 10  # something to see
+    assert np.abs(np.subtract(*found["value"])).max() > 10
+
+
+def test_more_latents_have_sliders(tmp_path: Path) -> None:
+    model = model_of(latent_dim=14)
+    script = f"""{PIXELS}
+const sliders = document.querySelectorAll("#explorer input");
+const before = pixels();
+sliders[1].value = 2; sliders[1].dispatchEvent(new Event("input"));
+const names = Array.from(document.querySelectorAll("label span:first-child"), (s) => s.textContent);
+return [names, before, pixels()];"""
+    found = evaluate(write_page(model, tmp_path), script)
+    names, before, after = found["value"]
+    assert found["errors"] == []
+    assert len(names) == 12  # those that vary most
+    z = np.zeros(14)
+    z[int(names[1][1:]) - 1] = 2.0
+    np.testing.assert_allclose(before, shown(model, [0.0] * 14), atol=1.0)
+    np.testing.assert_allclose(after, shown(model, list(z)), atol=1.0)
+
+
+def test_buttons_go_to_draws_data_and_back(tmp_path: Path) -> None:
+    script = f"""{PIXELS}
+const seen = [pixels()];
+document.querySelectorAll("#explorer button").forEach((b) => {{ b.click(); seen.push(pixels()); }});
+return seen;"""
+    found = evaluate(write_page(model_of(), tmp_path, np.arange(50) % 10), script)
+    start, drawn, data, back = found["value"]
+    assert found["errors"] == []
+    assert start == back
+    assert start != drawn != data != start
+
+
+def test_decoders_of_ones_own_have_no_explorer() -> None:
+    model = model_of()
+    codes = np.zeros([5, 2])
+    assert explorer_record(model, codes, None, (), seed=0) is None
+    model.decoder = tf_keras.layers.Dense(12)
+    assert explorer_record(model, codes, None, SHAPE, seed=0) is None
+
+
+def test_text_cannot_become_markup(tmp_path: Path) -> None:
+    evil = "</pre><script>console.error('run')</script>"
+    parts = [page.paragraph(evil), page.bullets([evil]), page.preformatted(evil)]
+    parts += [page.table([evil], [[evil]]), page.section(evil)]
+    target = tmp_path / "page.html"
+    target.write_text(page.render(evil, parts))
+    found = evaluate(target, "return document.body.innerText.split('run').length - 1;")
+    assert found == {"value": 7, "errors": []}

@@ -1,0 +1,88 @@
+"""Examines a run's latents: which are used, q(z) beside p(z), and where the bound loses."""
+
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `diagnose`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_enum(
+        "split", "test", ("train", "validation", "test"), "the data", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "num_datapoints", None, "take the first so many only", lower_bound=2, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "num_samples", 1, "of z for each datapoint's bound", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "num_draws",
+        500,
+        "from the aggregate posterior and from the prior, for the test of their difference",
+        lower_bound=2,
+        upper_bound=5000,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_refined",
+        100,
+        "random datapoints whose q(z|x) is refined, for the amortisation gap; 0: none",
+        lower_bound=0,
+        upper_bound=2000,
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "format", "png", ("png", "pdf", "svg"), "file format of the picture", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
+    )
+    flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of all draws", lower_bound=0, flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Examines the latents; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.evaluation import amortisation, diagnostics, report
+    from tfp_aevb.figures import latent_use_figure, save_figure
+    from tfp_aevb.files import write_json
+    from tfp_aevb.training.results import load_run, load_run_split
+
+    config, run_dir, model = load_run(workdir)
+    x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
+    seed = options.seed
+    latents = diagnostics.latent_statistics(model, x, num_samples=options.num_samples, seed=seed)
+    aggregate = diagnostics.aggregate_posterior_test(
+        model, x, num_draws=options.num_draws, seed=seed
+    )
+    gaps: amortisation.InferenceGaps | str = "--num_refined=0"
+    if options.num_refined:
+        try:
+            chosen = diagnostics.random_rows(x, options.num_refined, "diagnose/gaps", seed)
+            gaps = amortisation.inference_gaps(model, chosen, seed=seed)
+        except NotImplementedError as error:
+            gaps = str(error)
+    found = report.Diagnosis(latents, aggregate, gaps, report.notes_on(model))
+    print(found.table())
+    print()
+    for line in found.advice():
+        print(line)
+    run_dir.figures.mkdir(exist_ok=True)
+    picture = run_dir.figures / f"diagnostics.{options.format}"
+    figure = latent_use_figure(
+        latents.variances, latents.active, latents.kl, threshold=diagnostics.ACTIVE_ABOVE
+    )
+    save_figure(figure, picture, dpi=options.dpi)
+    target = run_dir.path / "diagnostics.json"
+    write_json(target, {"split": options.split, "seed": seed, **found.to_dict()})
+    print(f"\n{target}\n{picture}")
+    return 0

@@ -1,0 +1,69 @@
+"""Encodes data with the model of a run: means and standard deviations of q(z|x), and labels."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+SPLITS = ("train", "validation", "test")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `encode`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_enum(
+        "split", None, SPLITS, "which of the run's data; default: test", flag_values=values
+    )
+    flags.DEFINE_string(
+        "input",
+        None,
+        "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
+        "maybe labels; scaled and binarised as the run's data",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "file to write (required): .npz with arrays loc and stddev [N, J], and labels [N] where "
+        "there are, or .csv with a line for each datapoint",
+        flag_values=values,
+    )
+    flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Encodes; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+    output = Path(flags_lib.require(options, "output"))
+    flags_lib.check_output(output, (".npz", ".csv"))
+    if options.input and options.split:
+        raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.evaluation import codes
+    from tfp_aevb.training.data import observations
+    from tfp_aevb.training.results import load_run, load_run_data
+
+    config, run_dir, model = load_run(workdir)
+    if options.input:
+        x, labels = codes.open_input(options.input)
+        parts = codes.input_parts(x, config.binarize or "none", f"--input {options.input}")
+    else:
+        dataset = load_run_data(config, run_dir, options.data_dir)
+        name = options.split or "test"
+        if dataset.stream and name == "train":
+            raise ValueError(
+                f"--workdir {workdir}: {config.dataset} is a stream, of which only examples are "
+                "kept; encode another --split, or a file of it with --input"
+            )
+        split = getattr(dataset, name)
+        parts, labels = iter([observations(split, dataset)]), split.labels
+    batches = codes.encode_batches(model, parts, seed=options.seed)
+    count = codes.write_codes(batches, labels, output)
+    print(f"{output}: {count:,} datapoints, {model.latent_dim} latents")
+    return 0

@@ -1,0 +1,183 @@
+"""Restores missing, noisy or coarse datapoints with the model of a run: your own, or test ones.
+
+Without --input, test datapoints are damaged by --task. Writes a .npz and, of images, a .png beside.
+"""
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+METHODS = ("gibbs", "metropolis", "importance")
+TASKS = ("missing_lower_half", "missing_random", "noise", "super_resolution")
+SHOWN = 10
+SHOWN_DRAWS = 5
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `impute`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_string(
+        "input",
+        None,
+        ".npy or .npz (array x, and perhaps mask, true where x is observed) of datapoints [N, ...] "
+        "as the likelihood sees them, NaN for what is missing; with --task=noise or "
+        "super_resolution what these left of them",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        ".npz to write (required): mean and stddev [N, D], draws [S, N, D], observed (NaN where "
+        "missing), acceptance or effective_sample_size [N], original of test datapoints",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "task", None, TASKS, "what happened, or is to happen, to the datapoints", flag_values=values
+    )
+    flags.DEFINE_float(
+        "rate",
+        None,
+        "of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
+        "missing; the share of binary pixels that noise flips, or its standard deviation (0.3)",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "count", SHOWN, "how many test datapoints", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "method",
+        "metropolis",
+        METHODS,
+        "pseudo-Gibbs (biased by the encoder), Metropolis within Gibbs (with Hamiltonian Monte "
+        "Carlo) or importance resampling",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("draws", 10, "S", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "num_samples",
+        None,
+        "of z: of each draw's chain (default 200), or in all for importance (default 5000)",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "burn_in", 100, "of each chain", lower_bound=0, upper_bound=10**9, flag_values=values
+    )
+    flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of damage and draws", lower_bound=0, flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Imputes; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+    output = Path(flags_lib.require(options, "output"))
+    flags_lib.check_output(output, (".npz",))
+    if not options.input and not options.task:
+        raise flags_lib.UsageError("--input or --task is required; see --help")
+    if options.input and options.task in TASKS[:2]:
+        raise flags_lib.UsageError(
+            f"--task={options.task} damages test datapoints; in --input NaN or a mask say what is "
+            "missing"
+        )
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    import numpy as np
+
+    from tfp_aevb import imputation
+    from tfp_aevb.files import write_atomically
+    from tfp_aevb.training.data import as_seen
+    from tfp_aevb.training.results import load_run, load_run_data
+
+    config, run_dir, model = load_run(workdir)
+    shape = tuple(run_dir.read()[1]["image_shape"])
+    task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
+    originals, mask = None, None
+    if options.input:
+        y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
+        channel = imputation.task_channel(options.task, shape, **task) if options.task else None
+    else:
+        dataset = load_run_data(config, run_dir, options.data_dir)
+        originals = as_seen(dataset.test, dataset, options.count, options.seed)
+        y, channel, _ = imputation.damage(originals, options.task, shape, seed=options.seed, **task)
+    found = imputation.impute(
+        model,
+        y,
+        mask=mask,
+        channel=channel,
+        method=options.method,
+        num_draws=options.draws,
+        num_samples=options.num_samples,
+        burn_in=options.burn_in,
+        seed=options.seed,
+        progress=True,
+    )
+    observed = np.where(mask, y, np.nan) if mask is not None else y
+    arrays = {"observed": observed, **found._asdict()}
+    if originals is not None:
+        arrays["original"] = originals
+    useful = {name: value for name, value in arrays.items() if not np.isnan(value).all()}
+    write_atomically(output, lambda file: np.savez(file, **useful))
+    print(output)
+    for name in ("acceptance", "effective_sample_size"):
+        if name in useful:
+            low, middle = np.quantile(useful[name], [0.0, 0.5])
+            print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+    if shape:
+        arrays["observed"] = imputation.spread(observed, channel, model.event_shape)
+        print(_draw(arrays, shape, output.with_suffix(".png")))
+    return 0
+
+
+def _read_input(path: Path, event_shape: tuple[int, ...] | None) -> tuple[Any, Any]:
+    """Returns x and its mask, if there is one, with datapoints of `event_shape` if given."""
+    import numpy as np
+
+    if not path.is_file():
+        raise FileNotFoundError(f"--input {path} does not exist or is no file")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"--input {path} cannot be read: {error}") from None
+    if "x" not in arrays or not set(arrays) <= {"x", "mask"}:
+        raise ValueError(
+            f"--input {path} holds arrays {sorted(arrays)}; expected x and perhaps mask"
+        )
+    x, mask = arrays["x"], arrays.get("mask")
+    if event_shape and x.ndim > 1 and math.prod(x.shape[1:]) == math.prod(event_shape):
+        x = x.reshape(len(x), *event_shape)
+        if mask is not None and mask.size == x.size:
+            mask = mask.reshape(x.shape)
+    return x, mask
+
+
+def _draw(arrays: dict[str, Any], shape: tuple[int, ...], path: Path) -> Path:
+    """Draws the first datapoints."""
+    import numpy as np
+
+    from tfp_aevb.figures import imputation_figure, save_figure
+
+    def images(name: str) -> np.ndarray:
+        values = np.asarray(arrays[name])
+        lead = values.shape[:2] if name == "draws" else values.shape[:1]
+        values = np.reshape(values, [*lead, *shape])
+        shown = values[:SHOWN_DRAWS, :SHOWN] if name == "draws" else values[:SHOWN]
+        return shown if name == "stddev" else np.clip(shown, 0.0, 1.0)
+
+    figure = imputation_figure(
+        images("observed"),
+        images("mean"),
+        images("stddev"),
+        images("draws"),
+        images("original") if "original" in arrays else None,
+    )
+    return save_figure(figure, path)

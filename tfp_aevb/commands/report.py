@@ -1,0 +1,51 @@
+"""Writes a run as one web page that needs no network, with a decoder to play with."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from absl import flags
+
+from tfp_aevb.commands import flags as flags_lib
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of `report`."""
+    flags_lib.define_workdir(values)
+    flags.DEFINE_string(
+        "output", None, "the page, .html; default: report.html in --workdir", flag_values=values
+    )
+    for name, default, lower, help_text in (
+        ("num_datapoints", 1000, 2, "of each split for the bound and the diagnostics"),
+        ("num_scored", 200, 1, "test datapoints whose log p(x) is estimated"),
+        ("num_samples", 5000, 1, "importance samples for each of them"),
+        ("num_refined", 50, 1, "test datapoints whose q(z|x) is refined"),
+        ("seed", 0, 0, "of all draws"),
+    ):
+        flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
+    flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
+
+
+def run(options: SimpleNamespace) -> int:
+    """Writes the report; returns the exit code."""
+    workdir = flags_lib.require(options, "workdir")
+    if options.output:
+        flags_lib.check_output(options.output, (".html",))
+
+    from tfp_aevb.commands.runtime import start
+
+    start()
+    from tfp_aevb.files import write_text
+    from tfp_aevb.progress import ProgressLine
+    from tfp_aevb.reporting.build import ReportOptions, build_report
+    from tfp_aevb.training.results import load_run, load_run_data
+
+    config, run_dir, model = load_run(workdir)
+    dataset = load_run_data(config, run_dir, options.data_dir)
+    line = ProgressLine()
+    settings = ReportOptions(*(getattr(options, name) for name in ReportOptions._fields))
+    text = build_report(config, run_dir, model, dataset, settings, say=line.show)
+    line.end()
+    path = Path(options.output) if options.output else run_dir.path / "report.html"
+    write_text(path, text)
+    print(path)
+    return 0

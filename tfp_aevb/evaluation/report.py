@@ -1,0 +1,174 @@
+"""The diagnosis of a model's latents in a table, in plain words and in JSON."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfp_aevb.baselines import MonteCarloEM
+from tfp_aevb.evaluation.amortisation import InferenceGaps
+from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE, LatentStatistics, mean_and_error
+from tfp_aevb.evaluation.mmd import TwoSampleTest
+from tfp_aevb.full_vb import FullVB
+from tfp_aevb.model import AEVB
+
+SMALL_P = 0.01
+STANDARD_ERRORS = 2.0
+LATENTS_SHOWN = 30
+
+
+class Diagnosis(NamedTuple):
+    """What was found.
+
+    Attributes:
+        latents: how the latents are used.
+        aggregate: of q(z) against p(z).
+        gaps: the parts of log p(x) - bound on some datapoints, or in words why there are none.
+        notes: what else is to be known of this model's numbers; see `notes_on`.
+    """
+
+    latents: LatentStatistics
+    aggregate: TwoSampleTest
+    gaps: InferenceGaps | str
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> str:
+        """Returns the numbers as lines of text."""
+        latents, test = self.latents, self.aggregate
+        lines = [f"{'':<34}{'value':>10}{'standard error':>17}  of"]
+
+        def line(name: str, value: str, error: str = "", of: str = "") -> None:
+            lines.append(f"{name:<34}{value:>10}{error:>17}  {of}".rstrip())
+
+        def mean(name: str, values: np.ndarray) -> None:
+            value, error = mean_and_error(values)
+            shown = "-" if math.isnan(error) else f"{error:.3f}"
+            line(name, f"{value:.3f}", shown, f"{len(values):,} datapoints")
+
+        dimensions = f"{len(latents.variances)} latents"
+        line(f"active units (variance > {ACTIVE_ABOVE})", f"{latents.active.sum()}", "", dimensions)
+        if latents.kl is None:
+            line("KL of a latent (nats)", "-", "", "not defined: q and p are no products with one")
+        else:
+            low, high = latents.kl.min(), latents.kl.max()
+            line("KL of a latent, least (nats)", f"{low:.3f}", "", dimensions)
+            line("KL of a latent, largest (nats)", f"{high:.3f}", "", dimensions)
+        mean("rate, KL(q(z|x) || p(z)) (nats)", latents.rate)
+        mean("distortion, -E log p(x|z) (nats)", latents.distortion)
+        mean("bound, minus both (nats)", latents.elbo)
+        line("MMD^2 of q(z) and p(z)", f"{test.mmd2:.5f}", "", f"{test.draws[0]} draws of each")
+        line("p-value", f"{test.p_value:.4f}", "", f"{test.permutations} permutations")
+        if isinstance(self.gaps, str):
+            line("amortisation gap (nats)", "-", "", f"not defined: {self.gaps}")
+            line("approximation gap (nats)", "-", "", f"not defined: {self.gaps}")
+        else:
+            mean("amortisation gap (nats)", self.gaps.amortisation)
+            mean("approximation gap (nats)", self.gaps.approximation)
+        return "\n".join([*lines, "", *self._latent_lines()])
+
+    def _latent_lines(self) -> list[str]:
+        """Returns a line for each latent of largest variance."""
+        latents = self.latents
+        lines = [f"{'latent':>6}{'variance of mean':>20}{'KL (nats)':>12}"]
+        for j in np.argsort(-latents.variances, kind="stable")[:LATENTS_SHOWN]:
+            kl = "-" if latents.kl is None else f"{latents.kl[j]:.3f}"
+            active = "active" if latents.active[j] else "inactive"
+            lines.append(f"{j:>6}{latents.variances[j]:>20.4f}{kl:>12}  {active}")
+        if len(latents.variances) > LATENTS_SHOWN:
+            lines.append(f"... and {len(latents.variances) - LATENTS_SHOWN} of smaller variance")
+        return lines
+
+    def advice(self) -> list[str]:
+        """Returns what to make of the numbers, a sentence or two each."""
+        lines = [self._advice_on_use()]
+        p = self.aggregate.p_value
+        if p < SMALL_P:
+            lines.append(
+                f"The aggregate posterior is not the prior (p = {p:.4f}): samples start from "
+                "latents that the decoder did not learn on. A learned prior can come closer: "
+                "--prior=diagonal_normal, or --prior=mixture --objective=sgvb_a."
+            )
+        else:
+            lines.append(
+                f"{self.aggregate.draws[0]} draws show no difference between the aggregate "
+                f"posterior and the prior (p = {p:.4f})."
+            )
+        if isinstance(self.gaps, InferenceGaps):
+            lines.append(_advice_on_gaps(self.gaps))
+        return [*lines, *self.notes]
+
+    def _advice_on_use(self) -> str:
+        latents = self.latents
+        active, total = int(latents.active.sum()), len(latents.active)
+        if not active:
+            return (
+                "Posterior collapse: no latent is active, so q(z|x) is much the same for every x "
+                "and the decoder ignores z. Try a larger --learning_rate, "
+                "more --steps, --init=glorot, or fewer --hidden_units."
+            )
+        if active == total:
+            return f"All {total} latents are active: a larger --latent_dim may raise the bound."
+        unused = ""
+        if latents.kl is not None:
+            unused = f", at {latents.kl[~latents.active].sum():.3f} nats in all"
+        return (
+            f"Partial posterior collapse: {total - active} of {total} latents are inactive{unused}."
+            f" The bound seems not to need them: --latent_dim={active} should do as well."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON types; nats unless it says otherwise."""
+        latents = self.latents
+        found = {
+            "datapoints": len(latents.rate),
+            "active_units": int(latents.active.sum()),
+            "active_above": ACTIVE_ABOVE,
+            "variance_of_posterior_means": latents.variances.tolist(),
+            "kl_per_dimension": None if latents.kl is None else latents.kl.tolist(),
+            "rate": _summary(latents.rate),
+            "distortion": _summary(latents.distortion),
+            "elbo": _summary(latents.elbo),
+            "aggregate_posterior": self.aggregate._asdict(),
+            "advice": self.advice(),
+        }
+        if isinstance(self.gaps, str):
+            return {**found, "gaps": None, "gaps_not_defined": self.gaps}
+        names = ("elbo", "refined_elbo", "log_prob", "amortisation", "approximation")
+        return {**found, "gaps": {name: _summary(getattr(self.gaps, name)) for name in names}}
+
+
+def notes_on(model: AEVB) -> tuple[str, ...]:
+    """Returns what is to be known of the numbers of models that are fitted otherwise."""
+    if isinstance(model, FullVB):
+        return ("Full variational Bayes: the rate has the decoder's parameters' share in it.",)
+    if isinstance(model, MonteCarloEM):
+        return (
+            "Monte Carlo EM has no encoder: q(z|x) is fitted to each datapoint, and the "
+            "amortisation gap is what that fit leaves.",
+        )
+    return ()
+
+
+def _advice_on_gaps(gaps: InferenceGaps) -> str:
+    (encoder, encoder_error), (family, family_error) = (
+        mean_and_error(values) for values in (gaps.amortisation, gaps.approximation)
+    )
+    parts = (
+        f"The bound is {encoder + family:.2f} nats below log p(x): {encoder:.2f} are the encoder's "
+        f"and {family:.2f} those of its family of distributions."
+    )
+    larger, error = max((encoder, encoder_error), (family, family_error))
+    if not larger > STANDARD_ERRORS * error:
+        return f"{parts} Neither is clearly above 0."
+    if encoder >= family:
+        return f"{parts} A wider or deeper encoder, or more --steps, can win most of it."
+    return f"{parts} A richer q(z|x) can win most of it: --posterior=full, or a flow of TFP's."
+
+
+def _summary(values: np.ndarray) -> dict[str, float | None]:
+    mean, error = mean_and_error(values)
+    # JSON has no NaN.
+    return {
+        "mean": mean if math.isfinite(mean) else None,
+        "standard_error": error if math.isfinite(error) else None,
+    }

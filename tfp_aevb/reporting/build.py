@@ -1,0 +1,186 @@
+"""What a report says of a run, computed from its model and data."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tfp_aevb import figures
+from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.evaluation import amortisation, diagnostics
+from tfp_aevb.evaluation.report import Diagnosis
+from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, Scores
+from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.reporting import page
+from tfp_aevb.reporting.explorer import MAX_CODES, explorer_record
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.data import as_seen, observations
+from tfp_aevb.training.pictures import make_figures
+from tfp_aevb.training.results import SPLITS, versions
+from tfp_aevb.training.workdir import Workdir
+
+CAPTIONS = {
+    "learning_curves": "The bound, its reconstruction term and its KL term while training.",
+    "reconstructions": "Test images, and the means of p(x|z) at z drawn from q(z|x).",
+    "samples": "Means of p(x|z) at draws of z from the prior.",
+    "manifold": "Means of p(x|z) over the plane of latents, by the prior's quantiles.",
+    "encodings": "Means of q(z|x) of test data.",
+}
+
+
+class ReportOptions(NamedTuple):
+    """How much work a report may be.
+
+    Attributes:
+        num_datapoints: of each split for the bound, and for the diagnostics.
+        num_scored: test datapoints whose log p(x) is estimated.
+        num_samples: importance samples for each.
+        num_refined: test datapoints whose q(z|x) is refined, for the amortisation gap.
+        seed: of all draws.
+    """
+
+    num_datapoints: int = 1000
+    num_scored: int = 200
+    num_samples: int = DEFAULT_SAMPLES["importance"]
+    num_refined: int = 50
+    seed: int = 0
+
+
+def build_report(
+    config: TrainConfig,
+    run: Workdir,
+    model: AEVB,
+    dataset: Dataset,
+    options: ReportOptions | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> str:
+    """Returns a run's report: one HTML page that needs no network.
+
+    Args:
+        config: the run's settings.
+        run: its folder.
+        model: its model.
+        dataset: its data.
+        options: how much work it may be.
+        say: told what is being done.
+    """
+    options = options or ReportOptions()
+    say("scores")
+    bounds, log_prob = _scores(model, dataset, options)
+    say("diagnostics")
+    diagnosis = _diagnosis(model, dataset, options)
+    say("pictures")
+    drawn = make_figures(model, dataset, run, options.seed)
+    test = bounds["test"]
+    title = f"{config.method} on {dataset.name}: test bound {test.mean:.2f} nats"
+    sections = [
+        page.paragraph(
+            f"{model.latent_dim} latents, {config.likelihood} likelihood, {config.steps:,} updates "
+            f"of {config.batch_size} datapoints, seed {config.seed}."
+        ),
+        page.section("Bounds", _bounds_table(bounds, log_prob)),
+        page.section("Learning curves", _captioned("learning_curves", drawn)),
+    ]
+    explorer = _explorer(model, dataset, options.seed)
+    if explorer:
+        sections.append(page.section("What the latents do", *explorer))
+    pictures = [_captioned(name, drawn) for name in CAPTIONS if name != "learning_curves"]
+    latents = diagnosis.latents
+    use = figures.latent_use_figure(
+        latents.variances, latents.active, latents.kl, threshold=diagnostics.ACTIVE_ABOVE
+    )
+    sections += [
+        page.section("Pictures", *pictures),
+        page.section(
+            "Diagnostics",
+            page.bullets(diagnosis.advice()),
+            page.picture(use, "use of each latent"),
+            page.preformatted(diagnosis.table()),
+        ),
+        page.section("Settings", *_settings(config, run)),
+    ]
+    return page.render(title, sections)
+
+
+def _scores(
+    model: AEVB, dataset: Dataset, options: ReportOptions
+) -> tuple[dict[str, Scores], Scores]:
+    bound = Scorer(model, "elbo", DEFAULT_SAMPLES["elbo"], options.seed)
+    bounds = {
+        name: bound(observations(getattr(dataset, name), dataset)[: options.num_datapoints])
+        for name in SPLITS
+    }
+    test = observations(dataset.test, dataset)[: options.num_scored]
+    return bounds, Scorer(model, "importance", options.num_samples, options.seed)(test)
+
+
+def _diagnosis(model: AEVB, dataset: Dataset, options: ReportOptions) -> Diagnosis:
+    x = observations(dataset.test, dataset)[: options.num_datapoints]
+    gaps: amortisation.InferenceGaps | str
+    try:
+        chosen = diagnostics.random_rows(x, options.num_refined, "report/gaps", options.seed)
+        gaps = amortisation.inference_gaps(model, chosen, seed=options.seed)
+    except NotImplementedError as error:
+        gaps = str(error)
+    return Diagnosis(
+        diagnostics.latent_statistics(model, x, seed=options.seed),
+        diagnostics.aggregate_posterior_test(model, x, seed=options.seed),
+        gaps,
+    )
+
+
+def _bounds_table(bounds: dict[str, Scores], log_prob: Scores) -> str:
+    rows = [_score_row(f"bound, {name}", scores) for name, scores in bounds.items()]
+    rows.append(_score_row("log p(x), test, importance sampling", log_prob))
+    header = ("nats per datapoint", "mean", "95% interval", "samples of z", "datapoints")
+    return page.table(header, rows) + page.paragraph(
+        f"Intervals are over datapoints and draws. Importance sampling: {log_prob.diagnostics}."
+    )
+
+
+def _score_row(name: str, scores: Scores) -> tuple[str, ...]:
+    interval = "-" if np.isnan(scores.half_width) else f"± {scores.half_width:.3f}"
+    count = f"{len(scores.values):,}"
+    return name, f"{scores.mean:.3f}", interval, f"{scores.num_samples:,}", count
+
+
+def _captioned(name: str, drawn: dict) -> str:
+    if name not in drawn:
+        return ""
+    return page.paragraph(CAPTIONS[name]) + page.picture(drawn[name], CAPTIONS[name])
+
+
+def _explorer(model: AEVB, dataset: Dataset, seed: int) -> list[str]:
+    x = as_seen(dataset.test, dataset, MAX_CODES, seed)
+    codes = posterior_moments(model.encode(x))[0].numpy()
+    record = explorer_record(model, codes, dataset.test.labels, dataset.image_shape, seed)
+    if record is None:
+        return []
+    how = (
+        "Move over the plane of latents; dots are test data, coloured by label."
+        if model.latent_dim == 2
+        else "Move the latents that vary most over the test data."
+    )
+    return [
+        page.paragraph(f"{how} The picture is the mean of p(x|z), computed in this page."),
+        page.explorer(record),
+    ]
+
+
+def _settings(config: TrainConfig, run: Workdir) -> list[str]:
+    defaults = TrainConfig().to_dict()
+    values = config.to_dict()
+    seconds = figures.read_metrics(run.metrics)["seconds"][-1]
+    rows = [
+        (name, value if value is not None else "-", "" if value == defaults[name] else "set")
+        for name, value in values.items()
+    ]
+    data = {name: value for name, value in run.read()[1].items() if name != "sha256"}
+    return [
+        page.paragraph(f"Training took {seconds:.0f} s. The same command goes on with the run:"),
+        page.preformatted(f"python -m tfp_aevb train --flagfile=flags.txt --workdir={run.path}"),
+        page.table(("setting", "value", ""), rows),
+        page.paragraph("Data and versions:"),
+        page.preformatted(json.dumps({"data": data, "versions": versions()}, indent=2)),
+    ]

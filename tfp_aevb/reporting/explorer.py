@@ -1,0 +1,77 @@
+"""What a web page needs to decode latents by itself: the decoder's weights, and places to go to."""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from tfp_aevb import layers
+from tfp_aevb.layers.likelihoods import Likelihood
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.random import as_seed
+
+MAX_CODES = 1000
+MAX_SLIDERS = 12
+NUM_PRIOR_DRAWS = 200
+
+
+def explorer_record(
+    model: AEVB,
+    codes: np.ndarray,
+    labels: np.ndarray | None,
+    image_shape: tuple[int, ...],
+    seed: int,
+) -> dict[str, Any] | None:
+    """Returns the decoder and some latents as JSON types; weights in half precision, base64.
+
+    Args:
+        model: whose decoder it is; of full variational Bayes, its parameters' means.
+        codes: [N, J] posterior means of data, the first 1,000 are kept.
+        labels: [N] of the data, or None.
+        image_shape: (H, W) or (H, W, 3).
+        seed: of the draws from the prior.
+
+    Returns:
+        The record, or `None` if the decoder is no likelihood layer of the package, or does not
+        decode images.
+    """
+    decoder = model.decoder
+    if not isinstance(decoder, Likelihood) or not image_shape:
+        return None
+    num_pixels = int(np.prod(image_shape))
+    weights = [variable.numpy() for variable in decoder.network.network_weights]
+    # A Gaussian's outputs are [mean, log variance].
+    weights[-2:] = [weights[-2][:, :num_pixels], weights[-1][:num_pixels]]
+    draws = np.asarray(model.prior_distribution().sample(NUM_PRIOR_DRAWS, seed=as_seed(seed)))
+    by_use = np.argsort(-codes.var(axis=0), kind="stable")
+    return {
+        "latent_dim": model.latent_dim,
+        "image_shape": [*image_shape, 1][:3],
+        "activation": decoder.network.activation,
+        "mean": _mean(decoder),
+        "layers": [
+            {"kernel": _halves(kernel), "bias": _halves(bias), "inputs": kernel.shape[0]}
+            for kernel, bias in zip(weights[::2], weights[1::2], strict=True)
+        ],
+        "limit": float(max(3.0, np.ceil(np.quantile(np.abs(codes), 0.995)))),
+        "start": np.zeros(model.latent_dim).tolist(),
+        "codes": _rounded(codes[:MAX_CODES]),
+        "labels": None if labels is None else labels[:MAX_CODES].tolist(),
+        "prior_draws": _rounded(draws),
+        "shown": sorted(by_use[:MAX_SLIDERS].tolist()),
+    }
+
+
+def _mean(decoder: Likelihood) -> str:
+    if isinstance(decoder, layers.GaussianLikelihood):
+        return decoder.mean
+    is_continuous = isinstance(decoder, layers.ContinuousBernoulliLikelihood)
+    return "continuous_bernoulli" if is_continuous else "sigmoid"
+
+
+def _halves(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype("<f2").tobytes()).decode()
+
+
+def _rounded(latents: np.ndarray) -> list[list[float]]:
+    return np.round(latents.astype(np.float64), 3).tolist()
