@@ -46,6 +46,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     return done
 
 
+def test_the_other_reading_of_the_start_has_runs_of_its_own(tmp_path: Path, trained) -> None:
+    for init in ("variance", "stddev"):
+        figure2.run_figure2(DATASET, 300, tmp_path, methods=("aevb",), step_size=0.02, init=init)
+        assert {row["init"] for row in rows_of(tmp_path / f"figure2_{DATASET}.csv")} == {init}
+    assert [config.init for config in trained] == ["variance", "stddev"]
+    folders = {path.name for path in (tmp_path / DATASET).iterdir()}
+    assert folders == {"aevb-nz3", "aevb-nz3-init-stddev"}
+
+
 def test_figure_2_has_both_methods_and_every_plotted_number(tmp_path: Path, trained) -> None:
     paths = figure2.run_figure2(DATASET, 2000, tmp_path, step_size=0.02)
     assert_written(paths)

@@ -18,7 +18,7 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         "figure2",
         "run_figure2",
         ("mnist", "binarized_mnist", "frey_face"),
-        ("latent_dims", "methods"),
+        ("latent_dims", "methods", "init"),
     ),
     "3": ("figure3", "run_figure3", ("mnist", "binarized_mnist"), ("methods",)),
     "4": ("figure4", "run_figure4", ("mnist", "binarized_mnist", "frey_face"), ()),
@@ -35,6 +35,7 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         ("mnist", "binarized_mnist"),
         ("latent_dims",),
     ),
+    "imputation": ("imputation", "run_imputation", ("mnist", "binarized_mnist"), ("latent_dims",)),
 }
 METHODS = ("aevb", "wake_sleep", "mcem")
 
@@ -71,6 +72,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "methods",
         None,
         "figures 2 and 3: of aevb, wake_sleep and (figure 3) mcem; default: all",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "init",
+        "variance",
+        ("variance", "stddev"),
+        "figure 2: the paper's N(0, 0.01), read as a variance or as a standard deviation",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -134,7 +142,9 @@ def _arguments(options: SimpleNamespace, figure: str) -> dict[str, Any]:
                 f"--methods must be of {', '.join(allowed)}; got {unknown[0]!r}"
             )
         given["methods"] = tuple(options.methods)
-    names = {"latent_dims": "latent_dim", "methods": "methods"}
+    if options.init != "variance":
+        given["init"] = options.init
+    names = {"latent_dims": "latent_dim", "methods": "methods", "init": "init"}
     for argument in set(given) - set(FIGURES[figure][3]):
         raise flags_lib.UsageError(f"--figure={figure} does not take --{names[argument]}")
     return given

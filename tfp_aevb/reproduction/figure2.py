@@ -27,6 +27,7 @@ def run_figure2(
     latent_dims: tuple[int, ...] | None = None,
     methods: tuple[str, ...] = METHODS_SHOWN,
     step_size: float | None = None,
+    init: str = "variance",
 ) -> list[Path]:
     """Trains what Figure 2 needs (Figure 2), draws it and writes every plotted number.
 
@@ -39,6 +40,7 @@ def run_figure2(
         latent_dims: Nz; by default the paper's.
         methods: of `METHODS_SHOWN`.
         step_size: Adagrad's; by default chosen by the paper's rule, for each run.
+        init: how the paper's N(0, 0.01) is read: `variance` or `stddev`.
 
     Returns:
         The files written.
@@ -55,20 +57,22 @@ def run_figure2(
                 workdir,
                 data_dir=data_dir,
                 step_size=step_size,
+                init=init,
             )
-            rows += _rows(run.path, method, latent_dim)
+            rows += _rows(run.path, method, latent_dim, init)
             records.append({"pilot_train_bounds": run.pilots, **run.summary})
             paths = _write(dataset, workdir, rows, records)
     return paths
 
 
-def _rows(run: Path, method: str, latent_dim: int) -> list[dict[str, Any]]:
+def _rows(run: Path, method: str, latent_dim: int, init: str) -> list[dict[str, Any]]:
     metrics = read_metrics(run / "metrics.csv")
     columns = ("samples_seen", "train_elbo", "validation_elbo")
     return [
         {
             "method": method,
             "latent_dim": latent_dim,
+            "init": init,
             "seed": SEED,
             "samples": int(samples),
             "train_bound": train,

@@ -48,6 +48,7 @@ def paper_run(
     *,
     data_dir: str | None = None,
     step_size: float | None = None,
+    init: str = "variance",
 ) -> PaperRun:
     """Trains a model with the paper's settings; skipped when done, resumed when interrupted.
 
@@ -59,12 +60,14 @@ def paper_run(
         workdir: of the experiment; figures in the same one share their runs.
         data_dir: as for `train`.
         step_size: Adagrad's; by default chosen by the paper's rule.
+        init: how the paper's N(0, 0.01) is read, see `TrainConfig`.
     """
     steps = max(1, samples // BATCH)
     config = dataclasses.replace(
         DATASETS[dataset],
         latent_dim=latent_dim,
         method=method,
+        init=init,
         data_dir=data_dir,
         steps=steps,
         seed=SEED,
@@ -72,7 +75,8 @@ def paper_run(
         eval_every=max(1, min(steps // 10, max(500, steps // 200))),  # up to 200 points
         tensorboard_images=False,
     )
-    folder = workdir / dataset / f"{method}-nz{latent_dim}"
+    suffix = "" if init == "variance" else f"-init-{init}"
+    folder = workdir / dataset / f"{method}-nz{latent_dim}{suffix}"
     pilots: dict[str, float] = {}
     if step_size is None:
         step_size, pilots = choose_step_size(config, folder)
