@@ -36,6 +36,12 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         ("latent_dims",),
     ),
     "imputation": ("imputation", "run_imputation", ("mnist", "binarized_mnist"), ("latent_dims",)),
+    "regularisation": (
+        "regularisation",
+        "run_regularisation",
+        ("mnist", "frey_face"),
+        ("latent_dims",),
+    ),
 }
 METHODS = ("aevb", "wake_sleep", "mcem")
 
@@ -48,14 +54,16 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         tuple(FIGURES),
         "the paper's figure; full_vb: full variational Bayes against ML and MAP; "
-        "gradient_variance: of the estimators A, B and the score function (required)",
+        "gradient_variance: of the estimators A, B and the score function; regularisation: PCA, "
+        "auto-encoders and the VAE, on grey images (required)",
         flag_values=values,
     )
     flags.DEFINE_enum(
         "dataset",
         "mnist",
         ("mnist", "binarized_mnist", "frey_face"),
-        "data; mnist is binarised statically from its own draw, binarized_mnist is Larochelle's",
+        "data; mnist is binarised statically from its own draw (but for regularisation), "
+        "binarized_mnist is Larochelle's",
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train", flag_values=values)
@@ -65,7 +73,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "latent_dim",
         None,
-        "figures 2, 5 and gradient_variance: Nz, e.g. 3,20; default: the paper's",
+        "figures 2, 5, gradient_variance, imputation and regularisation: Nz, e.g. 3,20; default: "
+        "the paper's; imputation 20, regularisation 2",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -85,7 +94,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "learning_rate",
         None,
         "Adagrad's step size; default: of 0.01, 0.02, 0.1 the one with the best training bound "
-        "after 1000 updates, for each curve",
+        "after 1000 updates, for each curve. Regularisation: Adam's; default: 0.001",
         lower_bound=1e-9,
         flag_values=values,
     )

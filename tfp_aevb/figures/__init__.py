@@ -18,15 +18,18 @@ from tfp_aevb.figures.interpolations import (
     spherical_path,
 )
 from tfp_aevb.figures.latents import encodings_figure, kl_per_dimension_figure
+from tfp_aevb.figures.regularisation import LatentSpace, latent_spaces_figure
 from tfp_aevb.figures.style import new_figure, save_figure
 
 __all__ = [
+    "LatentSpace",
     "bounds_figure",
     "encodings_figure",
     "image_grid",
     "imputation_figure",
     "interpolations_figure",
     "kl_per_dimension_figure",
+    "latent_spaces_figure",
     "latent_use_figure",
     "learning_curves_figure",
     "linear_path",

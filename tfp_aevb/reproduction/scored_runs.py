@@ -94,7 +94,7 @@ class ScoreAlong(tf_keras.callbacks.Callback):
     def _row(self, step: int, split: str, scores: Scores) -> dict[str, Any]:
         return {
             "method": self._config.method,
-            "estimation": self._config.estimation,
+            "estimation": "-" if self._config.method == "full_vb" else self._config.estimation,
             "num_train": self._config.num_train,
             "seed": SEED,
             "step_size": self._config.learning_rate,

@@ -6,10 +6,10 @@ from typing import Any
 import tf_keras
 
 from tfp_aevb import layers
-from tfp_aevb.baselines import MonteCarloEM, WakeSleep
+from tfp_aevb.baselines import AblatedAEVB, MonteCarloEM, WakeSleep
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
-from tfp_aevb.training.config import TrainConfig, parse_variance
+from tfp_aevb.training.config import ABLATIONS, TrainConfig, parse_variance
 
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
@@ -75,6 +75,13 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
             "e_step_updates": config.e_step_updates,
             "m_step_updates": config.m_step_updates,
             "fresh_chains": config.chains == "fresh",
+        }
+    if config.method in ABLATIONS:
+        sampled, regularised = ABLATIONS[config.method]
+        return AblatedAEVB, {
+            "parameter_prior": parameter_prior,
+            "sampled": sampled,
+            "regularised": regularised,
         }
     model_class = WakeSleep if config.method == "wake_sleep" else AEVB
     return model_class, {"parameter_prior": parameter_prior}

@@ -27,7 +27,10 @@ KINDS = {
     float: "a number",
     bool: "true or false",
 }
-METHODS = ("aevb", "wake_sleep", "mcem", "full_vb")
+# Auto-encoding variational Bayes without a part of it: whether z is drawn, and whether there is
+# the KL term.
+ABLATIONS = {"autoencoder": (False, False), "no_kl": (True, False), "mean_only": (False, True)}
+METHODS = ("aevb", "wake_sleep", "mcem", "full_vb", *ABLATIONS)
 
 
 def _setting(default: Any, help_text: str, choices: tuple = (), lower: float | None = None) -> Any:
@@ -100,8 +103,10 @@ class TrainConfig:
     )
     method: str = _setting(
         "aevb",
-        "learning algorithm: aevb, wake_sleep, mcem (Monte Carlo EM, without an encoder), or "
-        "full_vb (a posterior over the decoder's parameters too)",
+        "learning algorithm: aevb, wake_sleep, mcem (Monte Carlo EM, without an encoder), full_vb "
+        "(a posterior over the decoder's parameters too); or aevb without a part of it, to compare "
+        "(its elbo is then no bound): autoencoder (z is q's mean, no KL term), no_kl (z is drawn, "
+        "no KL term), mean_only (z is q's mean, with the KL term)",
         METHODS,
     )
     parameter_draws: str = _setting(
@@ -193,6 +198,13 @@ class TrainConfig:
             raise ValueError(
                 "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
             )
+        if self.method in ABLATIONS:
+            if self.objective != "sgvb_b":
+                raise ValueError(
+                    f"--method={self.method} has its KL in closed form: it needs --objective=sgvb_b"
+                )
+            if self.prior != "standard_normal":
+                raise ValueError(f"--method={self.method} needs --prior=standard_normal")
         if self.prior == "mixture" and self.objective == "sgvb_b":
             raise ValueError(
                 "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
