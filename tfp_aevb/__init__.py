@@ -22,10 +22,12 @@ _HOMES = {
     "FullVB": "tfp_aevb.full_vb",
     "WakeSleep": "tfp_aevb.baselines",
     "MonteCarloEM": "tfp_aevb.baselines",
+    "AblatedAEVB": "tfp_aevb.baselines",
     # Estimators.
     "sgvb_a": "tfp_aevb.objectives",
     "sgvb_b": "tfp_aevb.objectives",
     "importance_log_prob": "tfp_aevb.evaluation",
+    "impute": "tfp_aevb.imputation",
     # Data, training and serving.
     "load_dataset": "tfp_aevb.data",
     "Stream": "tfp_aevb.data",

@@ -14,9 +14,9 @@ from tfp_aevb.objectives import Bound, analytic_kl
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class AblatedAEVB(AEVB):
-    """The model of `AEVB`, fitted without what makes an auto-encoder variational.
+    """The model of `AEVB` without its noise, or without its KL term as a regulariser (Section 2.3).
 
-    The bound is minus a KL term, "a regularizer", plus an expected reconstruction (Section 2.3).
+    The bound is minus a KL term, "a regularizer", plus an expected reconstruction.
 
     | sampled | regularised | what is ascended |
     |---|---|---|

@@ -34,6 +34,13 @@ class _Blocks:
                 f"[{len(self.blocks)}] for x of {self.blocks.size} pixels, got "
                 f"{found.batch_shape} and event shape {found.event_shape}"
             )
+        if (
+            isinstance(found, tfd.Bernoulli)
+            and not np.isin(self.y[~np.isnan(self.y)], [0, 1]).all()
+        ):
+            raise ValueError(
+                "`y` of a Bernoulli channel must be 0, 1 or NaN; other values are in it"
+            )
 
     def _channel(self, x: np.ndarray) -> tfd.Distribution:
         found = self.channel(tf.constant(x, tf.float32))

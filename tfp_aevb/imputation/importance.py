@@ -136,7 +136,8 @@ class WeightedDraws:
         weights = tf.exp(log_weights - tf.where(tf.math.is_finite(peak), peak, 0.0))
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=0))  # [C, B]
         weights = tf.reshape(weights, [*weights.shape, *[1] * (means.shape.rank - 2)])
-        total = tf.reduce_sum(weights * means, axis=0)
+        # Relative to one of them: what is the same in all must not change by rounding.
+        total = means[0] + tf.reduce_sum(weights * (means - means[0]), axis=0)
         return total, tf.reduce_sum(weights * (variances + (means - total) ** 2), axis=0)
 
     def _resample(

@@ -145,15 +145,14 @@ def impute(
 
 def _of_chains(state: ChainState, count: int) -> Imputation:
     """Returns what `count` chains of each datapoint found."""
-    draws, mean, variance, accepted = (
+    draws, means, variances, accepted = (
         value.numpy().reshape(count, -1, *value.shape[1:])
         for value in (state.x, state.mean, state.variance, state.accepted)
     )
-    stddev = np.sqrt(variance.mean(axis=0) + mean.var(axis=0))
-    acceptance = accepted.mean(axis=0)
-    return Imputation(
-        mean.mean(axis=0), stddev, draws, acceptance, np.full_like(acceptance, np.nan)
-    )
+    means = means.astype(np.float64)  # the mean of equal values is then the same value
+    stddev = np.sqrt(variances.mean(axis=0) + means.var(axis=0)).astype(np.float32)
+    mean, acceptance = means.mean(axis=0).astype(np.float32), accepted.mean(axis=0)
+    return Imputation(mean, stddev, draws, acceptance, np.full_like(acceptance, np.nan))
 
 
 def _of_weights(state: WeightedState, x: tf.Tensor) -> Imputation:
