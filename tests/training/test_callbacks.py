@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +56,15 @@ def test_a_signal_is_noted_and_raised_when_asked(signum: signal.Signals, code: i
     assert stop.value.exit_code == code
 
 
+@pytest.fixture
+def python_handles_sigint() -> Iterator[None]:
+    """As in a terminal: a shell's background processes ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_sigint")
 def test_a_second_signal_acts_at_once() -> None:
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
