@@ -180,7 +180,10 @@ def test_diagnose_says_what_a_mixture_prior_leaves_undefined(
     workdir = copy_of(unlabelled, tmp_path / "run")
     assert command("diagnose", f"--workdir={workdir}", "--num_refined=0", "--format=svg") == 0
     lines = capsys.readouterr().out.splitlines()
-    for start, reason in (("KL of a latent", "not defined: "), ("amortisation", "--num_refined=0")):
+    for start, reason in (
+        ("KL of a latent", "not defined: "),
+        ("amortisation", "`num_refined` is 0"),
+    ):
         (line,) = [line for line in lines if line.startswith(start)]
         assert reason in line
     assert (workdir / "figures" / "diagnostics.svg").read_bytes().startswith(b"<?xml")

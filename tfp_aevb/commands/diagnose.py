@@ -52,26 +52,23 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.evaluation import amortisation, diagnostics, report
+    from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
+    from tfp_aevb.evaluation.report import diagnose
     from tfp_aevb.figures import latent_use_figure, save_figure
     from tfp_aevb.files import write_json
     from tfp_aevb.training.results import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
-    seed = options.seed
-    latents = diagnostics.latent_statistics(model, x, num_samples=options.num_samples, seed=seed)
-    aggregate = diagnostics.aggregate_posterior_test(
-        model, x, num_draws=options.num_draws, seed=seed
+    found = diagnose(
+        model,
+        x,
+        num_samples=options.num_samples,
+        num_draws=options.num_draws,
+        num_refined=options.num_refined,
+        seed=options.seed,
     )
-    gaps: amortisation.InferenceGaps | str = "--num_refined=0"
-    if options.num_refined:
-        try:
-            chosen = diagnostics.random_rows(x, options.num_refined, "diagnose/gaps", seed)
-            gaps = amortisation.inference_gaps(model, chosen, seed=seed)
-        except NotImplementedError as error:
-            gaps = str(error)
-    found = report.Diagnosis(latents, aggregate, gaps, report.notes_on(model))
+    latents = found.latents
     print(found.table())
     print()
     for line in found.advice():
@@ -79,10 +76,10 @@ def run(options: SimpleNamespace) -> int:
     run_dir.figures.mkdir(exist_ok=True)
     picture = run_dir.figures / f"diagnostics.{options.format}"
     figure = latent_use_figure(
-        latents.variances, latents.active, latents.kl, threshold=diagnostics.ACTIVE_ABOVE
+        latents.variances, latents.active, latents.kl, threshold=ACTIVE_ABOVE
     )
     save_figure(figure, picture, dpi=options.dpi)
     target = run_dir.path / "diagnostics.json"
-    write_json(target, {"split": options.split, "seed": seed, **found.to_dict()})
+    write_json(target, {"split": options.split, "seed": options.seed, **found.to_dict()})
     print(f"\n{target}\n{picture}")
     return 0

@@ -6,11 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfp_aevb.baselines import MonteCarloEM
-from tfp_aevb.evaluation.amortisation import InferenceGaps
-from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE, LatentStatistics, mean_and_error
+from tfp_aevb.evaluation.amortisation import InferenceGaps, inference_gaps
+from tfp_aevb.evaluation.diagnostics import (
+    ACTIVE_ABOVE,
+    LatentStatistics,
+    aggregate_posterior_test,
+    latent_statistics,
+    mean_and_error,
+    random_rows,
+)
 from tfp_aevb.evaluation.mmd import TwoSampleTest
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.observations import Observations
 
 SMALL_P = 0.01
 STANDARD_ERRORS = 2.0
@@ -147,6 +155,40 @@ def notes_on(model: AEVB) -> tuple[str, ...]:
             "amortisation gap is what that fit leaves.",
         )
     return ()
+
+
+def diagnose(
+    model: AEVB,
+    x: Observations,
+    *,
+    num_samples: int = 1,
+    num_draws: int = 500,
+    num_refined: int = 100,
+    seed: int = 0,
+) -> Diagnosis:
+    """Examines a model's latents on data.
+
+    Args:
+        model: the model.
+        x: at least two datapoints.
+        num_samples: of z for each datapoint's bound.
+        num_draws: from the aggregate posterior and from the prior.
+        num_refined: random datapoints whose q(z|x) is refined; 0 leaves the gaps out.
+        seed: of all draws.
+
+    Raises:
+        ValueError: if there are fewer than two datapoints, or they do not fit the model.
+    """
+    gaps: InferenceGaps | str = "`num_refined` is 0"
+    latents = latent_statistics(model, x, num_samples=num_samples, seed=seed)
+    aggregate = aggregate_posterior_test(model, x, num_draws=num_draws, seed=seed)
+    if num_refined:
+        try:
+            chosen = random_rows(x, num_refined, "diagnose/gaps", seed)
+            gaps = inference_gaps(model, chosen, seed=seed)
+        except NotImplementedError as error:
+            gaps = str(error)
+    return Diagnosis(latents, aggregate, gaps)
 
 
 def _advice_on_gaps(gaps: InferenceGaps) -> str:

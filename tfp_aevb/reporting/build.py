@@ -8,8 +8,8 @@ import numpy as np
 
 from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
-from tfp_aevb.evaluation import amortisation, diagnostics
-from tfp_aevb.evaluation.report import Diagnosis
+from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
+from tfp_aevb.evaluation.report import diagnose
 from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, Scores
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.reporting import page
@@ -69,7 +69,8 @@ def build_report(
     say("scores")
     bounds, log_prob = _scores(model, dataset, options)
     say("diagnostics")
-    diagnosis = _diagnosis(model, dataset, options)
+    x = observations(dataset.test, dataset)[: options.num_datapoints]
+    diagnosis = diagnose(model, x, num_refined=options.num_refined, seed=options.seed)
     say("pictures")
     drawn = make_figures(model, dataset, run, options.seed)
     test = bounds["test"]
@@ -90,7 +91,7 @@ def build_report(
     pictures = [_captioned(name, drawn) for name in CAPTIONS if name != "learning_curves"]
     latents = diagnosis.latents
     use = figures.latent_use_figure(
-        latents.variances, latents.active, latents.kl, threshold=diagnostics.ACTIVE_ABOVE
+        latents.variances, latents.active, latents.kl, threshold=ACTIVE_ABOVE
     )
     sections += [
         page.section("Pictures", *pictures),
@@ -115,21 +116,6 @@ def _scores(
     }
     test = observations(dataset.test, dataset)[: options.num_scored]
     return bounds, Scorer(model, "importance", options.num_samples, options.seed)(test)
-
-
-def _diagnosis(model: AEVB, dataset: Dataset, options: ReportOptions) -> Diagnosis:
-    x = observations(dataset.test, dataset)[: options.num_datapoints]
-    gaps: amortisation.InferenceGaps | str
-    try:
-        chosen = diagnostics.random_rows(x, options.num_refined, "report/gaps", options.seed)
-        gaps = amortisation.inference_gaps(model, chosen, seed=options.seed)
-    except NotImplementedError as error:
-        gaps = str(error)
-    return Diagnosis(
-        diagnostics.latent_statistics(model, x, seed=options.seed),
-        diagnostics.aggregate_posterior_test(model, x, seed=options.seed),
-        gaps,
-    )
 
 
 def _bounds_table(bounds: dict[str, Scores], log_prob: Scores) -> str:
