@@ -16,3 +16,12 @@ def rows(start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
             [np.random.default_rng(n).random(20) < 0.2 + 0.6 * (n % 2) for n in numbers]
         ).astype(np.uint8)
         start += BLOCK
+
+
+def ending(start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
+    """Yields the rows up to number 3,300."""
+    for chunk in rows(start, worker, num_workers):
+        if start >= 3300:
+            return
+        yield chunk
+        start += BLOCK

@@ -12,6 +12,7 @@ from tests.integration.runs import (
     assert_same_run,
     command,
     metric_rows,
+    newest_step,
     python,
 )
 from tests.integration.test_workers import MIRRORED, assert_same_bounds
@@ -60,6 +61,17 @@ def test_two_devices_share_a_stream_and_train_as_one(whole: Path, tmp_path: Path
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert_same_bounds(whole, tmp_path / "two")
+
+
+def test_where_a_stream_ends_its_run_is_kept(tmp_path: Path, capsys) -> None:
+    # 2,000 rows are held out, so that 130 minibatches of 10 can be read.
+    source = "--dataset=tests.integration.stream_source:ending"
+    arguments = (f"--workdir={tmp_path}", *TINY, source, "--steps=1000")
+    assert_refused(capsys, "train", *arguments, naming=("stream ended",))
+    kept = newest_step(tmp_path)
+    assert 0 < kept <= 130
+    assert command("train", *arguments[:-1], f"--steps={kept}") == 0
+    assert load_run(tmp_path)[2].optimizer.iterations == kept
 
 
 def test_n_can_be_declared(whole: Path, tmp_path: Path) -> None:
