@@ -1,13 +1,9 @@
-"""The limit, by PyTorch and NumPy: the products and one pass of the optimiser, nothing else.
-
-Each product goes to the faster of `torch.mm` (oneDNN or MKL) and NumPy's BLAS.
-"""
+"""The limit, by PyTorch: the products and one pass of the fused optimiser, nothing else."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks import floor
@@ -17,45 +13,39 @@ from benchmarks.peers.torch_model import optimizer_class, optimizer_options
 CHUNKS = (250, 500, 1000, 2500)
 
 
-def product_function(product: floor.Product) -> tuple[str, Callable[[], Any]]:
-    """Returns which library is faster at a product, and the product by it."""
-    generator = np.random.default_rng(0)
-    left, right = (
-        generator.normal(size=shape).astype(np.float32)
-        for shape in ((product.rows, product.inner), (product.inner, product.columns))
+def product_function(product: floor.Product) -> Callable[[], Any]:
+    """Returns the product, by oneDNN or MKL, into memory of its own."""
+    left, right, out = (
+        torch.randn(shape)
+        for shape in (
+            (product.rows, product.inner),
+            (product.inner, product.columns),
+            (product.rows, product.columns),
+        )
     )
-    out = np.empty((product.rows, product.columns), np.float32)
-    a, b, c = map(torch.from_numpy, (left, right, out))
-    candidates: dict[str, Callable[[], Any]] = {
-        "torch": lambda: torch.mm(a, b, out=c),
-        "numpy": lambda: np.matmul(left, right, out=out),
-    }
-    best = min(candidates, key=lambda name: common.seconds_of(candidates[name]))
-    return best, candidates[best]
+    return partial(torch.mm, left, right, out=out)
 
 
 def train(settings: common.Settings) -> dict[str, Any]:
-    named = [product_function(product) for product in floor.training_products(settings)]
+    multiplications = [product_function(product) for product in floor.training_products(settings)]
     flat = torch.zeros(floor.parameters(settings), requires_grad=True)
     flat.grad = torch.full_like(flat, 1e-3)
     options = optimizer_options(settings)
     optimizer = optimizer_class(settings)([flat], **options, fused=True)
 
     def step() -> None:
-        for _, multiply in named:
+        for multiply in multiplications:
             multiply()
         optimizer.step()
 
-    by_torch = sum(name == "torch" for name, _ in named)
-    remark = f"{by_torch} products by torch, {len(named) - by_torch} by numpy"
-    return {**common.time_steps(settings, step, settings["batch_size"]), "remark": remark}
+    return common.time_steps(settings, step, settings["batch_size"])
 
 
 @torch.no_grad()
 def evaluate(settings: common.Settings) -> dict[str, Any]:
     encoder, decoder = floor.evaluation_products(settings)
     encoder = [product._replace(rows=settings["images"]) for product in encoder]
-    encode = [product_function(product)[1] for product in encoder]
+    encode = [product_function(product) for product in encoder]
     total = settings["images"] * settings["num_samples"]
 
     def chunk_function(rows: int) -> Callable[[], Any]:
@@ -101,4 +91,4 @@ def rates(settings: common.Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    common.main(["torch", "numpy"], train=train, evaluate=evaluate, rates=rates)
+    common.main(["torch"], train=train, evaluate=evaluate, rates=rates)

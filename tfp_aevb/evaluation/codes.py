@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfp_aevb.data.arrays import compact_array, one_line
 from tfp_aevb.data.binarize import binarize_pixels
 from tfp_aevb.files import write_atomically
+from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
@@ -42,7 +43,7 @@ def encode_batches(model: AEVB, parts: Iterable[Observations], *, seed: int = 0)
         ValueError: if the data do not fit the model.
     """
 
-    @tf.function(jit_compile=True)
+    @compiled
     def encode(values: tf.Tensor, step: tf.Tensor, scale: float, dynamic: bool) -> list[tf.Tensor]:
         seeds = step_seeds(seed, "encode", step)
         x = read_values(values, scale, dynamic, seeds.binarization)

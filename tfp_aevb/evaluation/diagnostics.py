@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
 from tfp_aevb.evaluation.scores import BATCH
+from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import as_seed, numpy_generator, step_seeds
@@ -66,7 +67,7 @@ def latent_statistics(
     if len(x) < 2:
         raise ValueError(f"`x` must have at least 2 datapoints to vary over, got {len(x)}")
 
-    @tf.function(jit_compile=True)
+    @compiled
     def statistics(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)

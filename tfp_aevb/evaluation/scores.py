@@ -13,6 +13,7 @@ from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
+from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
@@ -90,7 +91,7 @@ class Scorer:
         self._num_samples = num_samples
         self._seed = seed
         self._progress = progress
-        self._score_batch = tf.function(self._batch_scores, jit_compile=True)
+        self._score_batch = compiled(self._batch_scores)
 
     def __call__(self, x: Observations) -> Scores:
         """Scores each datapoint, in the order of `x`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from tfp_aevb.layers.noise import batch_rows
+from tfp_aevb.layers.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
 from tfp_aevb.training.observations import read_values
@@ -48,13 +48,12 @@ def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Te
     Returns:
         Block -> number of its steps that gave a finite bound; it stops behind the first other.
     """
-    compiled: dict = {"jit_compile": model.jit_compile}
     if model.distribute_strategy.num_replicas_in_sync == 1:
         run = partial(_run_block, model, purpose)
-        return run if model.run_eagerly else tf.function(run, **compiled)
+        return run if model.run_eagerly else compiled(run, model.jit_compile)
 
     # Under a strategy the sum over devices and the update stay outside the XLA program.
-    device_step = tf.function(partial(_device_step, model, purpose), **compiled)
+    device_step = compiled(partial(_device_step, model, purpose), model.jit_compile)
     return tf.function(partial(_run_block_on_devices, model, device_step))
 
 
