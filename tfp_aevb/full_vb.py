@@ -44,6 +44,8 @@ class FullVB(AEVB):
         ValueError: if the prior has parameters, or the decoder is not of this package.
     """
 
+    _paper_only = True
+
     def __init__(
         self,
         prior: tfp.distributions.Distribution,

@@ -1,5 +1,6 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
-from tfp_aevb.objectives import OBJECTIVES, Bound
+from tfp_aevb.objectives import OBJECTIVES, PAPER_OBJECTIVES, Bound
 from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
 
@@ -39,16 +41,25 @@ class AEVB(FusedModel):
         encoder: q(z|x): a layer, tf_keras model or callable from x [B, ...event] to a
             distribution with batch shape [B] and event shape [J].
         decoder: p(x|z): the same from z [B, J] to a distribution over x.
-        objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled) or `score_function`.
-        num_samples: L, samples of z for each datapoint while training and evaluating.
+        objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled), `score_function`, or one of
+            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`.
+        num_samples: L (or K), samples of z for each datapoint while training and evaluating.
+        renyi_alpha: of `renyi`.
+        kl_weight: beta: training ascends reconstruction - beta KL (Higgins et al., 2017). What is
+            reported as `elbo`, of the training data too, is the bound all the same.
+        kl_warmup_steps: updates over which the weight rises from 0 to `kl_weight`.
+        free_bits: nats of each datapoint's KL that cost nothing: max(KL, free_bits) is weighted.
         parameter_prior, num_data, seed: see `FusedModel`.
 
     Raises:
-        ValueError: if the parts do not fit each other, or an option is not known.
+        ValueError: if the parts do not fit each other, or an option is not known or does not suit
+            the objective.
         NotImplementedError: if `sgvb_b` has no closed-form KL for these distributions.
     """
 
     _parts: tuple[str, ...] = ("prior", "encoder", "decoder")
+    # Whether only the paper's estimators suit the model, and the KL term only as it is.
+    _paper_only = False
 
     def __init__(
         self,
@@ -58,11 +69,16 @@ class AEVB(FusedModel):
         *,
         objective: str = "sgvb_b",
         num_samples: int = 1,
+        renyi_alpha: float = 0.5,
+        kl_weight: float = 1.0,
+        kl_warmup_steps: int = 0,
+        free_bits: float = 0.0,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if objective not in OBJECTIVES:
-            raise ValueError(f"`objective` must be one of {sorted(OBJECTIVES)}, got {objective!r}")
+        choices = PAPER_OBJECTIVES if self._paper_only else tuple(OBJECTIVES)
+        if objective not in choices:
+            raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
         if num_samples < 1:
             raise ValueError(f"`num_samples` must be positive, got {num_samples}")
         self.prior = prior
@@ -70,7 +86,35 @@ class AEVB(FusedModel):
         self.decoder = decoder
         self.objective = objective
         self.num_samples = num_samples
+        self.renyi_alpha = renyi_alpha
+        self.kl_weight = kl_weight
+        self.kl_warmup_steps = kl_warmup_steps
+        self.free_bits = free_bits
+        self._check_kl_weight()
         self._build_parts()
+
+    @property
+    def _weighs_kl(self) -> bool:
+        return bool(self.kl_weight != 1.0 or self.kl_warmup_steps or self.free_bits)
+
+    def _check_kl_weight(self) -> None:
+        for name in ("kl_weight", "kl_warmup_steps", "free_bits"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}")
+        if not self._weighs_kl:
+            return
+        if self.objective not in ("sgvb_a", "sgvb_b"):
+            raise ValueError(
+                "`kl_weight`, `kl_warmup_steps` and `free_bits` need objective 'sgvb_a' or "
+                f"'sgvb_b', got {self.objective!r}"
+            )
+        if self.free_bits and self.objective == "sgvb_a":
+            raise ValueError("`free_bits` needs the KL in closed form: objective 'sgvb_b'")
+        if self._paper_only:
+            raise ValueError(
+                f"{type(self).__name__} takes no `kl_weight`, `kl_warmup_steps` or `free_bits`; "
+                "use AEVB"
+            )
 
     def _build_parts(self) -> None:
         """Creates all variables, and checks that the parts fit each other."""
@@ -162,13 +206,29 @@ class AEVB(FusedModel):
         likelihood_seed: tf.Tensor | None,
     ) -> Bound:
         posterior = self.encoder(x)
+        options = {"alpha": self.renyi_alpha} if self.objective == "renyi" else {}
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
+            **options,
         )
+
+    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
+        """Returns the loss, its KL term weighted while training, and the bound: `FusedModel`."""
+        bound = self.bound(batch.x, batch.seed)
+        aim = bound.elbo
+        if self._weighs_kl and batch.step is not None:
+            weight = tf.constant(self.kl_weight)
+            if self.kl_warmup_steps:
+                weight *= tf.minimum(
+                    1.0, (tf.cast(batch.step, tf.float32) + 1.0) / self.kl_warmup_steps
+                )
+            kl = tf.maximum(bound.kl, self.free_bits) if self.free_bits else bound.kl
+            aim = bound.reconstruction - weight * kl
+        return self.minibatch_loss(aim, batch), bound
 
     def elbo(
         self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None
@@ -254,6 +314,10 @@ class AEVB(FusedModel):
             "name": self.name,
             "objective": self.objective,
             "num_samples": self.num_samples,
+            "renyi_alpha": self.renyi_alpha,
+            "kl_weight": self.kl_weight,
+            "kl_warmup_steps": self.kl_warmup_steps,
+            "free_bits": self.free_bits,
             "parameter_prior": self.parameter_prior,
             "num_data": self.num_data,
             "seed": self.seed,

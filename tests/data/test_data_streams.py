@@ -13,6 +13,9 @@ from tests.helpers import assert_one_line
 from tfp_aevb.data import Dataset, load_dataset
 from tfp_aevb.data.dataset import StreamOptions
 from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.data.tfds_stream import train_in_order
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.data import load_data, streamed_parts
 
 COUNT = 700
 HELD = 70  # a tenth
@@ -211,3 +214,29 @@ def test_a_stream_whose_examples_change_is_refused(module: str) -> None:
 )
 def test_function_names_are_told_from_versions(name: str, expected: bool) -> None:
     assert is_function_name(name) == expected
+
+
+def test_in_order_every_training_example_comes_once_as_in_memory(folder) -> None:
+    parts = list(train_in_order(str(folder), None, 100))
+    assert [len(x) for x, _ in parts] == [100] * 5 + [60]
+    assert all(labels is None for _, labels in parts)
+    together = np.concatenate([x for x, _ in parts])
+    np.testing.assert_array_equal(together, opened(folder).train.x)  # few enough to be held
+    assert len(set(numbers(together))) == STREAMED
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "dynamic"])
+def test_parts_of_a_stream_are_what_the_run_sees(folder, binarize: str) -> None:
+    config = TrainConfig(dataset=str(folder), stream=True, binarize=binarize)
+    dataset = load_data(config)
+    parts = list(streamed_parts(config, dataset, None, 200, None))
+    np.testing.assert_array_equal(np.concatenate([part.x for part in parts]), dataset.train.x)
+    for part in parts:
+        assert part.scale == dataset.scale
+        assert part.dynamic_binarization == (binarize == "dynamic")
+
+
+def test_parts_of_a_function_are_not_kept() -> None:
+    config = TrainConfig(dataset="tests.integration.stream_source:rows")
+    parts = streamed_parts(config, load_data(config), None, 100, [])
+    assert_one_line(lambda: next(parts), ValueError, "stream_source:rows", "--input")

@@ -35,9 +35,17 @@ OTHER_VALUES = {
     "m_step_updates": 4,
     "objective": "sgvb_a",
     "num_samples": 4,
+    "renyi_alpha": 0.25,
+    "kl_weight": 2.0,
+    "kl_warmup_steps": 100,
+    "free_bits": 0.5,
     "estimation": "ml",
     "optimizer": "adam",
     "learning_rate": 0.125,
+    "learning_rate_schedule": "cosine",
+    "learning_rate_decay_steps": 55,
+    "weight_decay": 0.01,
+    "clip_norm": 3.0,
     "batch_size": 13,
     "steps": 99,
     "seed": 5,
@@ -52,18 +60,24 @@ OTHER_VALUES = {
     "tensorboard_images": False,
     "progress": False,
 }
+# Wake-sleep, and a sampled KL, take no weights of the KL.
+TOGETHER = {
+    name: value
+    for name, value in OTHER_VALUES.items()
+    if name not in ("kl_weight", "kl_warmup_steps", "free_bits")
+}
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
 
 
 def test_every_setting_has_another_value_here() -> None:
-    config = TrainConfig(**OTHER_VALUES)
     assert list(OTHER_VALUES) == NAMES
     for name in NAMES:
+        config = TrainConfig(**{name: OTHER_VALUES[name]})
         assert getattr(config, name) == OTHER_VALUES[name] != getattr(TrainConfig(), name)
 
 
 def test_dict_survives_json_and_back() -> None:
-    for config in (TrainConfig(), TrainConfig(**OTHER_VALUES), TrainConfig(hidden_units=())):
+    for config in (TrainConfig(), TrainConfig(**TOGETHER), TrainConfig(hidden_units=())):
         again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
         assert again == config
         assert isinstance(again.hidden_units, tuple)
@@ -142,7 +156,13 @@ def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binar
         ("method", "hmc"),
         ("parameter_draws", "one"),
         ("parameter_kl", "none"),
-        ("objective", "iwae"),
+        ("objective", "elbo"),
+        ("renyi_alpha", 1.5),
+        ("kl_weight", -1.0),
+        ("free_bits", float("nan")),
+        ("learning_rate_schedule", "warm"),
+        ("learning_rate_decay_steps", 0),
+        ("clip_norm", -1.0),
         ("estimation", "mcmc"),
         ("optimizer", "lion"),
         ("precision", "float16"),
@@ -200,3 +220,17 @@ def test_variances_are_read_as_numbers() -> None:
     assert parse_variance("0.25") == 0.25
     for text in ("0", "-1", "nan", "inf", "", "pixel"):
         assert_one_line(lambda text=text: parse_variance(text), ValueError, "--decoder_variance")
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"method": "full_vb", "objective": "iwae"}, ("--objective=iwae", "full_vb", "sgvb_b")),
+        ({"method": "mcem", "kl_weight": 0.5}, ("--kl_weight", "mcem")),
+        ({"objective": "dreg", "kl_warmup_steps": 9}, ("--kl_warmup_steps", "sgvb_b", "dreg")),
+        ({"objective": "sgvb_a", "free_bits": 1.0}, ("--free_bits", "sgvb_b")),
+        ({"objective": "vimco"}, ("vimco", "--num_samples", "1")),
+    ],
+)
+def test_what_an_objective_does_not_take_is_refused(settings: dict, parts: tuple) -> None:
+    assert_one_line(lambda: TrainConfig(**settings), ValueError, *parts)

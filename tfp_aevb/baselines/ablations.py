@@ -42,6 +42,8 @@ class AblatedAEVB(AEVB):
         ValueError: if `objective` is not `sgvb_b`: a sampled KL at the mean would not be one.
     """
 
+    _paper_only = True
+
     def __init__(
         self,
         prior: tfd.Distribution | Callable[[], tfd.Distribution],

@@ -54,6 +54,7 @@ class MonteCarloEM(AEVB):
     """
 
     _parts = ("prior", "decoder")
+    _paper_only = True
 
     def __init__(
         self,

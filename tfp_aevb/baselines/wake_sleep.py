@@ -24,6 +24,8 @@ class WakeSleep(AEVB):
     Arguments and errors are those of `AEVB`.
     """
 
+    _paper_only = True
+
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns minus the two phases' aims, in nats per datapoint, and the lower bound."""
         wake_seed, z_seed, x_seed = tf.unstack(tfp.random.split_seed(batch.seed, n=3))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from absl import flags
 
@@ -46,23 +47,25 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.training.data import observations
+    from tfp_aevb.training.data import observations, streamed_parts
     from tfp_aevb.training.results import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir)
+    labels: Any  # as an array, or a list that grows while the data are read
     if options.input:
         x, labels = codes.open_input(options.input)
         parts = codes.input_parts(x, config.binarize or "none", f"--input {options.input}")
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
         name = options.split or "test"
-        if dataset.stream and name == "train":
-            raise ValueError(
-                f"--workdir {workdir}: {config.dataset} is a stream, of which only examples are "
-                "kept; encode another --split, or a file of it with --input"
-            )
         split = getattr(dataset, name)
-        parts, labels = iter([observations(split, dataset)]), split.labels
+        if dataset.stream and name == "train":
+            read: list[int] | None = None if split.labels is None else []
+            size = 10 * codes.BATCH
+            parts = streamed_parts(config, dataset, options.data_dir, size, read)
+            labels = read
+        else:
+            parts, labels = iter([observations(split, dataset)]), split.labels
     batches = codes.encode_batches(model, parts, seed=options.seed)
     count = codes.write_codes(batches, labels, output)
     print(f"{output}: {count:,} datapoints, {model.latent_dim} latents")

@@ -62,7 +62,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "dataset",
         "mnist",
         ("mnist", "binarized_mnist", "frey_face"),
-        "data; mnist is binarised statically from its own draw (but for regularisation), "
+        "data; mnist is binarised statically from its own draw (regularisation: not at all, "
+        "imputation: anew at each use), "
         "binarized_mnist is Larochelle's",
         flag_values=values,
     )
@@ -74,7 +75,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "latent_dim",
         None,
         "figures 2, 5, gradient_variance, imputation and regularisation: Nz, e.g. 3,20; default: "
-        "the paper's; imputation 20, regularisation 2",
+        "the paper's; imputation 50, regularisation 2",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -94,7 +95,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "learning_rate",
         None,
         "Adagrad's step size; default: of 0.01, 0.02, 0.1 the one with the best training bound "
-        "after 1000 updates, for each curve. Regularisation: Adam's; default: 0.001",
+        "after 1000 updates, for each curve. Regularisation and imputation: Adam's; default: 0.001",
         lower_bound=1e-9,
         flag_values=values,
     )

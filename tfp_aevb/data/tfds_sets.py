@@ -3,6 +3,7 @@
 import difflib
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -161,30 +162,44 @@ def read_splits(builder: Any, name: str, parts: dict[str, str]) -> dict[str, spl
 
 def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Images and class labels of one split, in the order of its files."""
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
+    feature = builder.info.features["image"]
     count = builder.info.splits[split].num_examples
-    keep = {"image": True}
-    if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
-        keep["label"] = True
-    # Further features may differ in size between examples, which cannot be batched.
-    others = tfds.decode.PartialDecoding(keep) if set(features) - set(keep) else None
-    stored = builder.as_dataset(
-        split=split,
-        batch_size=_BATCH,
-        decoders=others,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
-    x = np.empty((count, *features["image"].shape), features["image"].np_dtype)
-    labels = np.empty(count, np.int64) if "label" in keep else None
+    x = np.empty((count, *feature.shape), feature.np_dtype)
+    labels = np.empty(count, np.int64) if has_labels(builder) else None
     row = 0
-    for batch in tfds.as_numpy(stored):
-        rows = slice(row, row + len(batch["image"]))
-        x[rows] = batch["image"]
+    for images, classes in batches_in_order(builder, split, _BATCH):
+        rows = slice(row, row + len(images))
+        x[rows] = images
         if labels is not None:
-            labels[rows] = batch["label"]
+            labels[rows] = classes
         row = rows.stop
     if row != count:
         raise ValueError(f"{row} of {count} {split} examples found")
     return x, labels
+
+
+def has_labels(builder: Any) -> bool:
+    """Returns whether a set has one class label for each example."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    return "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+
+
+def batches_in_order(
+    builder: Any, split: str, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yields images [B, ...] and class labels [B] of a split, in the order of its files."""
+    import tensorflow_datasets as tfds
+
+    keep = {"image": True, **({"label": True} if has_labels(builder) else {})}
+    # Further features may differ in size between examples, which cannot be batched.
+    others = set(builder.info.features) - set(keep)
+    stored = builder.as_dataset(
+        split=split,
+        batch_size=batch_size,
+        decoders=tfds.decode.PartialDecoding(keep) if others else None,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    for batch in tfds.as_numpy(stored):
+        yield batch["image"], batch.get("label") if "label" in keep else None

@@ -51,6 +51,16 @@ def load_tfds_stream(
     )
 
 
+def train_in_order(
+    name: str, data_dir: str | None, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yields the streamed images, [B, D], and their labels [B], once and in their files' order."""
+    builder = tfds_sets.prepared_builder(name, data_dir)
+    train, _, _ = _held_splits(builder, name)
+    for images, labels in tfds_sets.batches_in_order(builder, train, batch_size):
+        yield images.reshape(len(images), -1), labels
+
+
 class TfdsStream:
     """Reads a split of a TFDS set in a shuffled order, from any place on."""
 

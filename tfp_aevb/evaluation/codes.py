@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -133,11 +133,14 @@ def input_parts(x: np.ndarray, binarize: str, where: str) -> Iterator[Observatio
             yield Observations(piece, scale=scale, dynamic_binarization=drawn)
 
 
-def write_codes(batches: Iterable[Codes], labels: np.ndarray | None, path: Path) -> int:
+def write_codes(
+    batches: Iterable[Codes], labels: Sequence[int] | np.ndarray | None, path: Path
+) -> int:
     """Writes codes, and labels where there are, to a .npz or a .csv; returns how many.
 
     The .npz has arrays `loc` and `stddev` [N, J] and `labels` [N]; the .csv one line for each
-    datapoint, written as they come: row, label, loc_0, ..., stddev_0, ...
+    datapoint, written as they come: row, label, loc_0, ..., stddev_0, ... `labels` may grow as the
+    batches are made.
     """
     if path.suffix == ".npz":
         codes = _joined(batches)

@@ -99,7 +99,8 @@ class Chains:
             accept, z = self._propose(i, state, seeds[0], seeds[1])
             log_step = state.log_step
             if self._exact_from is not None:
-                z, log_ratio = self._move(y, z, tf.exp(log_step), seeds[2], seeds[3])
+                power = tf.minimum((tf.cast(i, tf.float32) + 1.0) / max(1, self._exact_from), 1.0)
+                z, log_ratio = self._move(y, z, power, tf.exp(log_step), seeds[2], seeds[3])
                 # Smaller and smaller changes, and none while averages are taken.
                 gain = tf.where(kept > 0.0, 0.0, tf.math.rsqrt(tf.cast(i, tf.float32) + 1.0))
                 log_step += gain * (tf.exp(tf.minimum(log_ratio, 0.0)) - TARGET_ACCEPTANCE)
@@ -132,11 +133,12 @@ class Chains:
         self,
         y: tf.Tensor,
         z: tf.Tensor,
+        power: tf.Tensor,
         step_size: tf.Tensor,
         momentum_seed: tf.Tensor,
         accept_seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Updates z [R, J] by Hamiltonian Monte Carlo on log p(y, z), without x.
+        """Updates z [R, J] by Hamiltonian Monte Carlo on p(z) p(y|z)^power, without x.
 
         Returns:
             The next z, and the logarithm of the acceptance ratio [R].
@@ -145,7 +147,7 @@ class Chains:
         def value_and_gradient(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(z)
-                value = self._evidence.condition(self._model.decode(z), y).log_prob
+                value = power * self._evidence.condition(self._model.decode(z), y).log_prob
                 value += self._model.prior_distribution().log_prob(z)
             return value, tape.gradient(value, z)
 

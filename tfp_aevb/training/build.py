@@ -49,15 +49,29 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
 
 def build_optimizer(config: TrainConfig) -> tf_keras.optimizers.Optimizer:
     """Returns the optimizer; Adagrad with an accumulator from 0, as the paper's step sizes need."""
-    rate = config.learning_rate
+    options: dict[str, Any] = {
+        "learning_rate": _learning_rate(config),
+        "weight_decay": config.weight_decay or None,
+        "global_clipnorm": config.clip_norm or None,
+    }
     if config.optimizer == "adagrad":
-        return tf_keras.optimizers.Adagrad(rate, initial_accumulator_value=0.0)
+        return tf_keras.optimizers.Adagrad(initial_accumulator_value=0.0, **options)
     optimizers = {
         "adam": tf_keras.optimizers.Adam,
         "rmsprop": tf_keras.optimizers.RMSprop,
         "sgd": tf_keras.optimizers.SGD,
     }
-    return optimizers[config.optimizer](rate)
+    return optimizers[config.optimizer](**options)
+
+
+def _learning_rate(config: TrainConfig) -> Any:
+    schedules = tf_keras.optimizers.schedules
+    rate, steps = config.learning_rate, config.learning_rate_decay_steps
+    if config.learning_rate_schedule == "cosine":
+        return schedules.CosineDecay(rate, steps)
+    if config.learning_rate_schedule == "exponential":
+        return schedules.ExponentialDecay(rate, steps, decay_rate=0.1)
+    return rate
 
 
 def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
@@ -83,8 +97,15 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
             "sampled": sampled,
             "regularised": regularised,
         }
-    model_class = WakeSleep if config.method == "wake_sleep" else AEVB
-    return model_class, {"parameter_prior": parameter_prior}
+    if config.method == "wake_sleep":
+        return WakeSleep, {"parameter_prior": parameter_prior}
+    return AEVB, {
+        "parameter_prior": parameter_prior,
+        "renyi_alpha": config.renyi_alpha,
+        "kl_weight": config.kl_weight,
+        "kl_warmup_steps": config.kl_warmup_steps,
+        "free_bits": config.free_bits,
+    }
 
 
 def _prior(config: TrainConfig) -> tf_keras.layers.Layer:

@@ -30,6 +30,7 @@ KINDS = {
 # Auto-encoding variational Bayes without a part of it: whether z is drawn, and whether there is
 # the KL term.
 ABLATIONS = {"autoencoder": (False, False), "no_kl": (True, False), "mean_only": (False, True)}
+PAPER_OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")
 METHODS = ("aevb", "wake_sleep", "mcem", "full_vb", *ABLATIONS)
 
 
@@ -129,10 +130,20 @@ class TrainConfig:
     m_step_updates: int = _setting(5, "mcem: parameter updates in an M-step", lower=1)
     objective: str = _setting(
         "sgvb_b",
-        "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), or score_function",
-        ("sgvb_a", "sgvb_b", "score_function"),
+        "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), score_function, stl "
+        "(sticking the landing); or of a tighter one from num_samples draws: iwae, dreg (doubly "
+        "reparameterised), vimco, rws (reweighted wake-sleep), renyi",
+        ("sgvb_a", "sgvb_b", "score_function", "stl", "iwae", "dreg", "vimco", "rws", "renyi"),
     )
-    num_samples: int = _setting(1, "L, samples of z for each datapoint", lower=1)
+    num_samples: int = _setting(1, "L or K, samples of z for each datapoint", lower=1)
+    renyi_alpha: float = _setting(0.5, "of objective renyi: from 0 (iwae) to 1", lower=0.0)
+    kl_weight: float = _setting(
+        1.0, "training ascends reconstruction - kl_weight KL; validation never does", lower=0.0
+    )
+    kl_warmup_steps: int = _setting(0, "updates until the KL has its full weight", lower=0)
+    free_bits: float = _setting(
+        0.0, "nats of each datapoint's KL that cost nothing in training", lower=0.0
+    )
     estimation: str = _setting("map", "map (N(0, I) prior on all parameters) or ml", ("map", "ml"))
     optimizer: str = _setting(
         "adagrad",
@@ -140,6 +151,21 @@ class TrainConfig:
         ("adagrad", "adam", "rmsprop", "sgd"),
     )
     learning_rate: float = _setting(0.02, "step size; the paper: 0.01, 0.02 or 0.1", lower=0.0)
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "over learning_rate_decay_steps: constant, cosine (to 0), or exponential (to a tenth, and "
+        "on)",
+        ("constant", "cosine", "exponential"),
+    )
+    learning_rate_decay_steps: int = _setting(
+        20_000, "of a schedule that is not constant, in updates", lower=1
+    )
+    weight_decay: float = _setting(
+        0.0, "of all parameters, decoupled from the gradient (AdamW for adam)", lower=0.0
+    )
+    clip_norm: float = _setting(
+        0.0, "scale a gradient down to this global norm; 0: never", lower=0.0
+    )
     batch_size: int = _setting(100, "M, datapoints in a minibatch", lower=1)
     steps: int = _setting(20_000, "total number of updates", lower=1)
     seed: int = _setting(0, "of initialisation, order, noise and binarisation", lower=0)
@@ -198,6 +224,7 @@ class TrainConfig:
             raise ValueError(
                 "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
             )
+        self._check_objective()
         if self.method in ABLATIONS:
             if self.objective != "sgvb_b":
                 raise ValueError(
@@ -210,6 +237,31 @@ class TrainConfig:
                 "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
                 "use --objective=sgvb_a"
             )
+
+    def _check_objective(self) -> None:
+        weighs_kl = self.kl_weight != 1.0 or self.kl_warmup_steps or self.free_bits
+        if self.method != "aevb":
+            if self.objective not in PAPER_OBJECTIVES:
+                raise ValueError(
+                    f"--objective={self.objective} needs --method=aevb, not {self.method}; the "
+                    f"others take {', '.join(PAPER_OBJECTIVES)}"
+                )
+            if weighs_kl:
+                raise ValueError(
+                    "--kl_weight, --kl_warmup_steps and --free_bits need --method=aevb, not "
+                    f"{self.method}"
+                )
+        if weighs_kl and self.objective not in ("sgvb_a", "sgvb_b"):
+            raise ValueError(
+                "--kl_weight, --kl_warmup_steps and --free_bits need --objective=sgvb_a or sgvb_b, "
+                f"not {self.objective}"
+            )
+        if self.free_bits and self.objective == "sgvb_a":
+            raise ValueError("--free_bits needs the KL in closed form: --objective=sgvb_b")
+        if self.objective == "vimco" and self.num_samples < 2:
+            raise ValueError("--objective=vimco needs --num_samples=2 or more, got 1")
+        if self.renyi_alpha > 1.0:
+            raise ValueError(f"--renyi_alpha must be at most 1, got {self.renyi_alpha}")
 
     @property
     def is_streamed(self) -> bool:

@@ -1,11 +1,15 @@
 """The data of a run, as its settings name them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.binarize import binarize_pixels
 from tfp_aevb.data.dataset import Dataset, Split, StreamOptions, load_dataset
+from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.data.tfds_stream import train_in_order
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import as_seed
@@ -57,6 +61,30 @@ def observations(split: Split, dataset: Dataset) -> Observations:
     return Observations(
         split.x, scale=dataset.scale, dynamic_binarization=_is_drawn_at_each_use(dataset)
     )
+
+
+def streamed_parts(
+    config: TrainConfig, dataset: Dataset, data_dir: str | None, size: int, labels: list[int] | None
+) -> Iterator[Observations]:
+    """Yields all training images of a streamed TFDS set, `size` at a time, in their files' order.
+
+    `labels` grows by those of each part before the part is yielded, where the set has any.
+
+    Raises:
+        ValueError: if the run's stream is not such a set.
+    """
+    if is_function_name(config.dataset):
+        raise ValueError(
+            f"the training data of {config.dataset} come from a function and are not kept; encode "
+            "another --split, or a file of them with --input"
+        )
+    threshold = dataset.binarize == "threshold" and not dataset.record["already_binary"]
+    for x, classes in train_in_order(config.dataset, data_dir or config.data_dir, size):
+        if threshold:
+            x = binarize_pixels(x, 255.0 if x.dtype == np.uint8 else 1.0, "threshold")
+        if labels is not None and classes is not None:
+            labels.extend(classes.tolist())
+        yield observations(Split(x, None), dataset)
 
 
 def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:

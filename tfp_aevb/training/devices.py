@@ -20,22 +20,20 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         ValueError: if TF_CONFIG is needed and missing or not as TensorFlow documents it.
     """
-    if name == "auto":
+    if name == "multi_worker" and _num_workers() < 1:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, e.g. "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}'
+        )
+    if name in ("auto", "multi_worker"):
         if _num_workers() > 1:
-            name = "multi_worker"
-        else:
-            name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
-    if name == "multi_worker":
-        if _num_workers() < 1:
-            raise ValueError(
-                "--strategy=multi_worker needs the environment variable TF_CONFIG, e.g. "
-                '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-                '"task": {"type": "worker", "index": 0}}'
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        if len(devices) > 1:
+            return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
 
 

@@ -27,6 +27,7 @@ class Minibatch(NamedTuple):
         num_devices: that share the minibatch.
         seed: [2] int32.
         rows: [B] int32, which of an array's rows they are; `None` where the pixels are sent.
+        step: updates before this one, scalar int64; `None` in evaluation.
     """
 
     x: tf.Tensor
@@ -36,6 +37,7 @@ class Minibatch(NamedTuple):
     num_devices: int
     seed: tf.Tensor
     rows: tf.Tensor | None = None
+    step: tf.Tensor | None = None
 
 
 def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
@@ -80,7 +82,8 @@ def _minibatch(
     weights = tf.cast(start + tf.range(rows) < size, tf.float32)
     size = tf.cast(size, tf.float32)
     num_data = tf.gather(block.num_data, i)
-    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers)
+    step = block.first_step + i if purpose == "train" else None
+    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, step)
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:

@@ -46,7 +46,7 @@ def sgvb_a(
     Raises:
         ValueError: if q is not reparameterised, so that its gradient would be wrong.
     """
-    _check_reparameterized(posterior)
+    check_reparameterized(posterior)
     estimator = tfp.vi.GradientEstimators.REPARAMETERIZATION
     return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
 
@@ -69,7 +69,7 @@ def sgvb_b(
     Raises:
         NotImplementedError: if TFP has no closed-form KL for the pair; `sgvb_a` needs none.
     """
-    _check_reparameterized(posterior)
+    check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
     z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
     reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
@@ -90,9 +90,6 @@ def score_function(
     """
     estimator = tfp.vi.GradientEstimators.SCORE_FUNCTION
     return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
-
-
-OBJECTIVES = {"sgvb_a": sgvb_a, "sgvb_b": sgvb_b, "score_function": score_function}
 
 
 def analytic_kl(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
@@ -175,7 +172,8 @@ def _name(distribution: tfd.Distribution) -> str:
     return getattr(distribution, "tensor_distribution", distribution).name
 
 
-def _check_reparameterized(posterior: tfd.Distribution) -> None:
+def check_reparameterized(posterior: tfd.Distribution) -> None:
+    """Raises a `ValueError` unless the draws of `posterior` are reparameterised."""
     parts = tf.nest.flatten(posterior.reparameterization_type)
     if any(part != tfd.FULLY_REPARAMETERIZED for part in parts):
         raise ValueError(
