@@ -28,7 +28,7 @@ setup(
         "mlxtend>=0.24,<0.26",
         "numpy>=2.0,<3",
         "requests>=2.31,<3",
-        "scikit-learn>=1.5,<2",
+        "scikit-learn>=1.6,<2",
         "scipy>=1.13,<2",
         # TensorFlow and its Keras 2 come in pairs of the same version.
         "tensorflow>=2.21,<2.22",
@@ -41,8 +41,8 @@ setup(
         "importlib_resources>=6,<8",
     ],
     extras_require={
-        "test": ["pytest>=8,<10"],
-        "dev": ["pytest>=8,<10", "mypy>=1.13,<3", "ruff>=0.9,<1"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "mypy>=1.13,<3", "ruff>=0.9,<1"],
         "docs": ["pdoc>=15,<17"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     },
