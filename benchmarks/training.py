@@ -46,8 +46,15 @@ PROGRAMS = (
         for jit in (False, True)
     ),
     # As these libraries come: one update for each step of Python.
-    Program("tf_keras-stock", "keras", "keras_vae", {"library": "tf_keras", "jit": False, "steps_per_execution": 1}),
-    Program("tfp-layers-stock", "tfp_layers", "tfp_layers", {"jit": False, "steps_per_execution": 1}),
+    Program(
+        "tf_keras-stock",
+        "keras",
+        "keras_vae",
+        {"library": "tf_keras", "jit": False, "steps_per_execution": 1},
+    ),
+    Program(
+        "tfp-layers-stock", "tfp_layers", "tfp_layers", {"jit": False, "steps_per_execution": 1}
+    ),
     Program("pythae", "pythae", "pythae_vae"),
     Program("limit-torch", "pytorch", "limit_torch"),
     Program("limit-tensorflow", "tfp_aevb", "limit_tensorflow", {"jit": False}),

@@ -81,7 +81,7 @@ def test_methods_refuse_the_wrong_shape(model: AEVB, method: str) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "parts"),
     [
-        ({"objective": "iwae"}, ["`objective`", "'iwae'", "sgvb_a"]),
+        ({"objective": "elbo"}, ["`objective`", "'elbo'", "sgvb_a"]),
         ({"num_samples": 0}, ["`num_samples`", "0"]),
         ({"prior": layers.StandardNormalPrior(3)}, ["(2,)", "(3,)", "the same"]),
         ({"prior": tfd.Normal(0.0, 1.0)}, ["prior", "[J]"]),

@@ -70,7 +70,8 @@ def modules() -> list[ModuleType]:
     [
         "python3 -m venv .venv && .venv/bin/pip install -e . && "
         ".venv/bin/python -m tfp_aevb train --workdir=runs/digits",
-        "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest -n auto --dist loadfile",
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && "
+        ".venv/bin/python -m pytest -n auto --dist loadfile",
     ],
 )
 def test_the_two_commands(line: str) -> None:

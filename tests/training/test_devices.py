@@ -22,6 +22,15 @@ def test_without_gpus_and_workers_a_run_has_one_device(name: str, monkeypatch) -
     assert mean_over_devices(strategy, 2.5) == 2.5
 
 
+@pytest.mark.parametrize("name", ["auto", "multi_worker"])
+def test_a_single_worker_trains_as_one_device(name: str, monkeypatch) -> None:
+    cluster = {"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    strategy = make_strategy(name)
+    assert strategy is tf.distribute.get_strategy()
+    assert is_chief(strategy)
+
+
 @pytest.mark.parametrize("text", [None, "", json.dumps({"cluster": {}})])
 def test_several_workers_have_to_be_listed(text: str | None, monkeypatch) -> None:
     if text is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import assert_one_line
-from tests.training.test_config import OTHER_VALUES
+from tests.training.test_config import TOGETHER
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir, flag_file
@@ -37,7 +37,7 @@ def test_a_run_of_the_same_settings_is_resumed(tmp_path: Path) -> None:
 
 
 def test_settings_and_data_are_read_as_written(tmp_path: Path) -> None:
-    config = TrainConfig(**OTHER_VALUES)
+    config = TrainConfig(**TOGETHER)
     assert run_in(tmp_path, config).read() == (config, DATA)
 
 
@@ -45,7 +45,7 @@ def test_settings_and_data_are_read_as_written(tmp_path: Path) -> None:
     "config",
     [
         TrainConfig(),
-        TrainConfig(**OTHER_VALUES),
+        TrainConfig(**TOGETHER),
         TrainConfig(hidden_units=()),
         TrainConfig(dataset="my data #1, final.npz", learning_rate=1e-5),
     ],

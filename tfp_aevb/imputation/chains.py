@@ -99,7 +99,7 @@ class Chains:
             accept, z = self._propose(i, state, seeds[0], seeds[1])
             log_step = state.log_step
             if self._exact_from is not None:
-                power = tf.minimum((tf.cast(i, tf.float32) + 1.0) / max(1, self._exact_from), 1.0)
+                power = self._power(i)
                 z, log_ratio = self._move(y, z, power, tf.exp(log_step), seeds[2], seeds[3])
                 # Smaller and smaller changes, and none while averages are taken.
                 gain = tf.where(kept > 0.0, 0.0, tf.math.rsqrt(tf.cast(i, tf.float32) + 1.0))
@@ -128,6 +128,13 @@ class Chains:
         uniform = tf.random.stateless_uniform(tf.shape(log_ratio), accept_seed)
         accept = (tf.math.log(uniform) < log_ratio) | (i < self._exact_from)
         return tf.cast(accept, tf.float32), tf.where(accept[:, tf.newaxis], z, state.z)
+
+    def _power(self, i: tf.Tensor) -> tf.Tensor:
+        """Returns the weight of p(y|z) in step `i`: it rises to 1 while all proposals are accepted.
+
+        Chains that met all of p(y|z) at once would stay at the mode that is nearest to their start.
+        """
+        return tf.minimum((tf.cast(i, tf.float32) + 1.0) / max(1, self._exact_from or 0), 1.0)
 
     def _move(
         self,
