@@ -19,7 +19,7 @@ from benchmarks import floor, runner
 from benchmarks.runner import Program, Record
 
 OURS = Program("tfp_aevb", "tfp_aevb", "ours")
-MACHINE = Program("machine", "pytorch", "limit_torch")
+MACHINE = Program("machine", "tfp_aevb", "limit_tensorflow")
 
 # Setting -> its symbol in the paper, and the values taken while the others stay as they are.
 AXES = {

@@ -5,6 +5,7 @@ is compiled with.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -110,5 +111,23 @@ def evaluate(settings: common.Settings) -> dict[str, Any]:
     return {**result, "bound": None, "remark": f"{best} samples at a time"}
 
 
+def rates(settings: common.Settings) -> dict[str, Any]:
+    """Measures the machine: operations and bytes per second at their best, by either compiler."""
+    del settings
+    operations, traffic = 0.0, 0.0
+    for jit in (False, True):
+        multiply = tf.function(tf.matmul, jit_compile=jit)
+        for rows, inner, columns in ((784, 100, 500), (512,) * 3, (1024,) * 3, (2048,) * 3):
+            a, b = tf.random.normal([rows, inner]), tf.random.normal([inner, columns])
+            seconds = common.seconds_of(partial(multiply, a, b))
+            operations = max(operations, 2 * rows * inner * columns / seconds)
+        add = tf.function(tf.add, jit_compile=jit)
+        for size in (2**18, 2**20, 2**22, 2**25):  # floats; the small ones stay in the caches
+            a, b = tf.zeros([size]), tf.ones([size])
+            seconds = common.seconds_of(partial(add, a, b))
+            traffic = max(traffic, 3 * floor.FLOAT * size / seconds)
+    return {"operations_per_second": operations, "bytes_per_second": traffic}
+
+
 if __name__ == "__main__":
-    common.main(["tensorflow"], train=train, evaluate=evaluate)
+    common.main(["tensorflow"], train=train, evaluate=evaluate, rates=rates)

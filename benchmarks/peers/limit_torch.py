@@ -77,18 +77,5 @@ def evaluate(settings: common.Settings) -> dict[str, Any]:
     return {**result, "bound": None, "remark": f"{best} samples at a time"}
 
 
-def rates(settings: common.Settings) -> dict[str, Any]:
-    """Measures the machine: operations and bytes per second at their best."""
-    operations, traffic = 0.0, 0.0
-    for size in (512, 1024, 2048):
-        a, b, c = (torch.randn(size, size) for _ in range(3))
-        seconds = common.seconds_of(partial(torch.mm, a, b, out=c))
-        operations = max(operations, 2 * size**3 / seconds)
-    for size in (2**18, 2**20, 2**22, 2**25):  # floats; the small ones stay in the caches
-        a, b = torch.zeros(size), torch.ones(size)
-        traffic = max(traffic, 3 * floor.FLOAT * size / common.seconds_of(partial(a.add_, b)))
-    return {"operations_per_second": operations, "bytes_per_second": traffic}
-
-
 if __name__ == "__main__":
-    common.main(["torch"], train=train, evaluate=evaluate, rates=rates)
+    common.main(["torch"], train=train, evaluate=evaluate)
