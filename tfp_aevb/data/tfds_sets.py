@@ -202,4 +202,4 @@ def batches_in_order(
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
     for batch in tfds.as_numpy(stored):
-        yield batch["image"], batch.get("label") if "label" in keep else None
+        yield batch["image"], batch.get("label")

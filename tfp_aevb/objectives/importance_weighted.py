@@ -1,6 +1,6 @@
 """Bounds by importance weights, tighter than the paper's, and gradients of less variance.
 
-With w[k] = p(x, z[k]) / q(z[k]|x) and z[k] ~ q(z|x), k = 1...K, all but one of these estimate
+With w[k] = p(x, z[k]) / q(z[k]|x) and z[k] ~ q(z|x), k = 1...K, most of these estimate
 L_K(x) = E[log 1/K sum{ w[k] : k=1...K }], which rises from the evidence lower bound (K = 1) towards
 log p(x) (Burda et al., 2015); they differ in their gradients.
 
