@@ -19,6 +19,7 @@ _HOMES = {
     "BernoulliLikelihood": "tfp_aevb.layers",
     "ContinuousBernoulliLikelihood": "tfp_aevb.layers",
     "GaussianLikelihood": "tfp_aevb.layers",
+    "JointAEVB": "tfp_aevb.structured",
     "FullVB": "tfp_aevb.full_vb",
     "WakeSleep": "tfp_aevb.baselines",
     "MonteCarloEM": "tfp_aevb.baselines",

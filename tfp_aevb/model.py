@@ -133,29 +133,19 @@ class AEVB(FusedModel):
                 f"the prior's {prior.event_shape}; they must be the same"
             )
         self._own_captured_variables()
-        # Checks the objective now: a missing KL is better known before training than after.
-        self.bound(tf.zeros([1, *self.event_shape]), as_seed(0))
         self.build((None, *self.event_shape))
 
     def _own_captured_variables(self) -> None:
-        """Makes the variables that plain callables close over the model's own, to train them."""
-        calls = {
-            self.prior: self.prior_distribution,
-            self.encoder: lambda: self.encoder(tf.zeros([1, *self.event_shape])),
-            self.decoder: lambda: self.decoder(tf.zeros([1, self.latent_dim])),
-        }
+        """Makes the variables that plain callables close over the model's own, to train them.
+
+        Also checks the objective: a missing KL is better known before training than after.
+        """
+        with tf.GradientTape() as tape:
+            self.bound(tf.zeros([1, *self.event_shape]), as_seed(0))
         known = {id(variable) for variable in self.trainable_variables}
-        captured = {}
-        for part, call in calls.items():
-            if isinstance(part, tf.Module):  # layers, models and distributions: Keras tracks them
-                continue
-            with tf.GradientTape() as tape:
-                distribution = call()
-            for variable in (*tape.watched_variables(), *distribution.trainable_variables):
-                if id(variable) not in known:
-                    captured[id(variable)] = variable
+        captured = [v for v in tape.watched_variables() if id(v) not in known]
         if captured:
-            self.captured_variables = list(captured.values())
+            self.captured_variables = captured
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""

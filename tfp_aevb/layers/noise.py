@@ -5,7 +5,6 @@ it draws the noise of the whole minibatch, cheap beside the networks, and keeps 
 """
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -31,7 +30,6 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
     TensorFlow has none.
     """
 
-    @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         before, _local.algorithm = _algorithm(), "threefry" if jit_compile else "auto_select"
         try:

@@ -88,7 +88,7 @@ class FusedModel(tf_keras.Model):
         self,
         optimizer: Any = "adam",
         *,
-        jit_compile: bool = True,
+        jit_compile: bool | None = None,
         steps_per_execution: int | None = None,
         **kwargs,
     ) -> None:
@@ -96,8 +96,8 @@ class FusedModel(tf_keras.Model):
 
         Args:
             optimizer: a tf_keras optimizer or its name.
-            jit_compile: compile the training loop with XLA. The same seed draws other random
-                numbers with XLA than without.
+            jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
+                model. The same seed draws other random numbers with XLA than without.
             steps_per_execution: updates run by one call of the compiled loop; by default as many
                 as take about a second. Results do not depend on it.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
@@ -108,6 +108,7 @@ class FusedModel(tf_keras.Model):
                 f"`compile` does not take {', '.join(sorted(unknown))}: "
                 "the loss is minus the bound, the metrics are its terms"
             )
+        jit_compile = self.suits_xla if jit_compile is None else jit_compile
         self._adaptive_blocks = steps_per_execution is None
         self._compile_arguments = {
             "jit_compile": jit_compile,
@@ -220,6 +221,11 @@ class FusedModel(tf_keras.Model):
     _fitted_num_data: int | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
+
+    @property
+    def suits_xla(self) -> bool:
+        """Whether XLA is of use to this model."""
+        return True
 
     @property
     def known_num_data(self) -> int | None:
