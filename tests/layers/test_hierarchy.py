@@ -1,0 +1,118 @@
+"""Several stochastic layers against the same model written as a TFP joint distribution."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from tests.helpers import assert_mean, assert_one_line, compiled, gaussian_log_prob
+from tfp_aevb import layers
+from tfp_aevb.model import AEVB
+
+tfd = tfp.distributions
+DIMS = (3, 2)
+
+
+def _prior(**kwargs) -> layers.HierarchicalPrior:
+    tf_keras.utils.set_random_seed(0)
+    return layers.HierarchicalPrior(DIMS, **{"hidden_units": (4,), "init_stddev": 0.5, **kwargs})
+
+
+def _posterior() -> layers.HierarchicalPosterior:
+    tf_keras.utils.set_random_seed(1)
+    return layers.HierarchicalPosterior(DIMS, (5,), (4,), init_stddev=0.5)
+
+
+def _gaussian(params: tf.Tensor) -> tfd.Distribution:
+    loc, log_variance = tf.split(params, 2, axis=-1)
+    return tfd.MultivariateNormalDiag(loc, tf.exp(0.5 * log_variance))
+
+
+def test_prior_density_is_the_product_over_levels_from_the_top() -> None:
+    prior = _prior()
+    z = tf.random.stateless_normal([4, 7, 5], [0, 1])
+    z1, z2 = z[..., :3], z[..., 3:]
+    step = prior.steps[0]
+    below = tf.reshape(step(tf.reshape(z2, [-1, 2])), [4, 7, 6])
+    standard = tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))
+    expected = standard.log_prob(z2) + _gaussian(below).log_prob(z1)
+    np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-5)
+
+
+def test_posterior_density_is_the_product_over_levels_from_the_data() -> None:
+    posterior = _posterior()
+    x = tf.random.stateless_normal([7, 6], [0, 2])
+    q = posterior(x)
+    z = tf.random.stateless_normal([4, 7, 5], [0, 3])
+    z1, z2 = z[..., :3], z[..., 3:]
+    above = tf.reshape(posterior.steps[0](tf.reshape(z1, [-1, 3])), [4, 7, 4])
+    expected = _gaussian(posterior.network(x)).log_prob(z1) + _gaussian(above).log_prob(z2)
+    np.testing.assert_allclose(q.log_prob(z), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["prior", "posterior"])
+def test_draws_have_the_density_of_the_levels(direction: str) -> None:
+    """E[ log q - log p ] over draws of p is minus a KL divergence: zero for p itself."""
+    if direction == "prior":
+        distribution = _prior()()
+    else:
+        distribution = _posterior()(tf.random.stateless_normal([1, 6], [0, 2]))
+    z = distribution.sample(20_000, seed=[0, 5])
+    z = tf.reshape(z, [-1, 5])
+    # E[exp(log r - log q)] = 1 for any density r that is narrower than q.
+    loc, scale = tf.reduce_mean(z, axis=0), 0.6 * tf.math.reduce_std(z, axis=0)
+    other = tfd.MultivariateNormalDiag(loc, scale)
+    log_q = distribution.log_prob(z[:, tf.newaxis] if direction == "posterior" else z)
+    ratio = tf.exp(other.log_prob(z) - tf.reshape(log_q, [-1]))
+    assert_mean(ratio.numpy(), 1.0)
+    assert np.std(ratio) / np.sqrt(len(ratio)) < 0.02
+
+
+def test_linear_two_level_bound_is_below_log_p_and_reaches_it_by_importance() -> None:
+    prior = layers.HierarchicalPrior(DIMS, ())
+    kernel, bias = prior.steps[0].network_weights
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=[2, 3]), rng.normal(size=[3, 4])
+    kernel.assign(np.hstack([a, np.zeros([2, 3])]))  # the variance does not depend on z2
+    bias.assign([0.0, 0.0, 0.0, *np.log([0.5, 0.5, 0.5])])
+    decoder = layers.GaussianLikelihood(
+        4, variance=0.4, network=lambda size: layers.MLP(size, (), num_inputs=3)
+    )
+    model = AEVB(
+        prior,
+        layers.HierarchicalPosterior(DIMS, (), (), init_stddev=0.2),
+        decoder,
+        objective="sgvb_a",
+    )
+    decoder.network.set_weights([b, np.zeros(4)])
+    covariance = b.T @ (a.T @ a + 0.5 * np.eye(3)) @ b + 0.4 * np.eye(4)
+    x = rng.multivariate_normal(np.zeros(4), covariance, 6).astype(np.float32)
+    exact = gaussian_log_prob(x, np.zeros(4), covariance)
+    compiled(model, tf_keras.optimizers.Adam(0.01), jit_compile=True)
+    for part in (model.prior, model.decoder):
+        part.trainable = False
+    model.fit(rng.multivariate_normal(np.zeros(4), covariance, 500), epochs=60, verbose=0)
+    from tfp_aevb.evaluation import importance_log_prob
+
+    estimate = importance_log_prob(model, x, num_samples=30_000, seed=0).log_prob
+    np.testing.assert_allclose(estimate, exact, atol=0.05)
+    assert (model.elbo(x, num_samples=2000, seed=1).numpy() < exact + 0.02).all()
+
+
+def test_the_decoder_sees_the_first_level_alone() -> None:
+    decoder = layers.BernoulliLikelihood(6, network=lambda size: layers.MLP(size, (4,), num_inputs=3))
+    z = tf.random.stateless_normal([2, 5], [1, 1])
+    other = tf.concat([z[:, :3], z[:, 3:] + 1.0], axis=1)
+    np.testing.assert_array_equal(decoder(z).mean(), decoder(other).mean())
+    assert decoder.network.network_weights[0].shape == [3, 4]
+
+
+@pytest.mark.parametrize("dims", [(), (0, 2)])
+def test_levels_without_a_dimension_are_refused(dims: tuple[int, ...]) -> None:
+    assert_one_line(lambda: layers.HierarchicalPrior(dims), ValueError, "`latent_dims`")
+
+
+def test_more_inputs_than_there_are_is_refused() -> None:
+    network = layers.MLP(3, (), num_inputs=6)
+    assert_one_line(lambda: network(tf.zeros([1, 5])), ValueError, "`num_inputs`", "6", "5")
