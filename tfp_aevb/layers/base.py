@@ -55,7 +55,12 @@ class NetworkDistribution(DistributionLayer):
     Args:
         params_size: number of parameters the head takes from the network.
         hidden_units, activation, init_stddev: see `MLP`.
+
+    Attributes:
+        latent_support: of a posterior, where z is: `real`, `unit`, `positive` or `simplex`.
     """
+
+    latent_support = "real"
 
     def __init__(
         self,

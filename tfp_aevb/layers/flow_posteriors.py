@@ -4,16 +4,14 @@ import math
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
 from tfp_aevb.layers.noise import DiagonalGaussian, Flow, LowRankGaussian, TransformedGaussian
-
-tfb = tfp.bijectors
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -54,7 +52,7 @@ class LowRankGaussianPosterior(NetworkDistribution):
 
     @staticmethod
     def new(params: tf.Tensor, latent_dim: int, rank: int) -> tfd.Distribution:
-        """Returns the Gaussian for `params` [..., (2 + R) J] = [mu, log sigma^2, V in row order]."""
+        """Returns the Gaussian for `params` [..., (2 + R) J] = [mu, log sigma^2, V by rows]."""
         sizes = [latent_dim, latent_dim, rank * latent_dim]
         loc, log_variance, factor = tf.split(params, sizes, axis=-1)
         factor = bounded(factor, -LARGEST_FACTOR, LARGEST_FACTOR)

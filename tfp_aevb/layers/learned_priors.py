@@ -84,6 +84,8 @@ class VampPrior(Prior):
         support: of the likelihood, see `Likelihood`.
     """
 
+    latent_support = None
+
     def __init__(
         self,
         latent_dim: int,
@@ -95,16 +97,16 @@ class VampPrior(Prior):
         if num_components < 1:
             raise ValueError(f"`num_components` must be positive, got {num_components}")
         sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
-        self._inputs_to_build = [num_components, *(int(size) for size in sizes)]
+        self._inputs_to_build = (num_components, *(int(size) for size in sizes))
         super().__init__(latent_dim, **kwargs)
         self.num_components = num_components
-        self.event_shape = tuple(self._inputs_to_build[1:])
+        self.event_shape = self._inputs_to_build[1:]
         self.data_support = support
 
     def build(self, input_shape) -> None:
         """Creates the pseudo-inputs."""
         normal = tf_keras.initializers.RandomNormal(stddev=1.0)
-        self.raw_inputs = self._add_parameter("raw_inputs", self._inputs_to_build, normal)
+        self.raw_inputs = self._add_parameter("raw_inputs", list(self._inputs_to_build), normal)
         super().build(input_shape)
 
     def pseudo_inputs(self) -> tf.Tensor:
