@@ -16,6 +16,15 @@ OBJECTIVES = ("sgvb_b", "sgvb_a", "score_function", "stl", "iwae", "dreg", "vimc
 ROWS, ELEMENTS, CATEGORIES = 64, 8, 4
 
 
+@functools.cache
+def _refusal(combination: "Combination") -> str | None:
+    try:
+        combination.config()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 class Combination(NamedTuple):
     """One choice of each part."""
 
@@ -42,11 +51,7 @@ class Combination(NamedTuple):
 
     def refusal(self) -> str | None:
         """The line by which the settings are refused; None if they are claimed."""
-        try:
-            self.config()
-        except ValueError as error:
-            return str(error)
-        return None
+        return _refusal(self)
 
     def data(self) -> np.ndarray:
         """Returns [64, 8] float32 in the likelihood's support, two clusters of rows."""
@@ -74,17 +79,26 @@ def all_combinations() -> list[Combination]:
 
 @functools.cache
 def covering_set() -> tuple[Combination, ...]:
-    """Claimed combinations such that each pair of parts that is claimed at all is in one of them.
+    """Claimed combinations that hold each pair of parts that is claimed at all."""
+    return _cover(tuple(itertools.combinations(range(4), 2)))
 
-    Greedy: the next is the first of those with the most pairs that none before has.
-    """
+
+@functools.cache
+def quick_set() -> tuple[Combination, ...]:
+    """Claimed combinations such that each part is in one of them."""
+    return _cover(((0,), (1,), (2,), (3,)))
+
+
+def _cover(places: tuple[tuple[int, ...], ...]) -> tuple[Combination, ...]:
+    """Greedy: the next is the first of those with the most choices that none before has."""
     claimed = [c for c in all_combinations() if c.refusal() is None]
     numbers: dict[tuple, int] = {}
-    pairs = [
-        [numbers.setdefault((i, j, c[i], c[j]), len(numbers)) for i, j in _PLACES] for c in claimed
+    columns = [
+        [numbers.setdefault((place, tuple(c[i] for i in place)), len(numbers)) for place in places]
+        for c in claimed
     ]
     has = np.zeros([len(claimed), len(numbers)], np.float32)
-    np.put_along_axis(has, np.array(pairs), 1.0, axis=1)
+    np.put_along_axis(has, np.array(columns), 1.0, axis=1)
     missing = np.ones(len(numbers), np.float32)
     chosen = []
     while missing.any():
@@ -92,6 +106,3 @@ def covering_set() -> tuple[Combination, ...]:
         chosen.append(claimed[best])
         missing[has[best] > 0.0] = 0.0
     return tuple(chosen)
-
-
-_PLACES = tuple(itertools.combinations(range(4), 2))
