@@ -35,7 +35,7 @@ def _log_density(q: tfd.Distribution, noise: np.ndarray) -> tuple[tf.Tensor, np.
     """z = the flow of mu + sigma noise, and log q(z) by the Jacobian that autodiff finds."""
     q = q.tensor_distribution
     start = q.distribution.mean() + q.distribution.stddev() * tf.constant(noise, tf.float32)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(start)
         z = tf.identity(q.bijector.forward(start))  # a tensor that no bijector has cached
     jacobian = tape.batch_jacobian(z, start, experimental_use_pfor=False).numpy()
@@ -70,16 +70,14 @@ def test_a_flow_knows_the_density_of_its_draws_with_and_without_its_cache(kind: 
 
 
 @every_kind
-def test_draws_of_a_flow_are_of_its_density(kind: str) -> None:
-    # E_q[ N(z; m, s^2) / q(z) ] = 1 where q covers N(z; m, s^2), far narrower.
+def test_draws_of_a_flow_are_its_base_transformed(kind: str) -> None:
     layer, x = _flow(kind)
-    q = layer(x)
-    z = q.sample(40_000, seed=[1, 2])
-    log_q = q.log_prob(z).numpy().astype(np.float64)
-    centre, spread = z.numpy().mean(0), z.numpy().std(0)
-    weights = np.exp(stats.norm.logpdf(z, centre, 0.4 * spread).sum(-1) - log_q)
-    assert np.std(weights, axis=0).max() / np.sqrt(len(weights)) < 0.05
-    assert_mean(weights, 1.0)
+    q = layer(x).tensor_distribution
+    z = q.sample(20_000, seed=[1, 2])
+    start = q.bijector.inverse(tf.identity(z))  # not from the cache
+    noise = (start - q.distribution.mean()) / q.distribution.stddev()
+    assert_mean(noise, 0.0)
+    assert_mean(np.einsum("nbi,nbj->nbij", noise, noise), np.eye(J))
 
 
 @every_kind
@@ -100,7 +98,7 @@ def test_an_autoregressive_step_depends_on_earlier_latents_alone() -> None:
     networks = flow_networks("iaf", 4, 2, 1, hidden_units=(11, 6), init_stddev=0.8)
     step = flow_bijector("iaf", networks, 4, tf.ones([1, 2]))
     z = tf.constant([[0.3, -0.5, 0.8, 0.1]])
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
         moved = step.forward(z)
     jacobian = tape.batch_jacobian(moved, z, experimental_use_pfor=False)[0].numpy()

@@ -20,7 +20,7 @@ def test_a_flow_prior_has_the_density_of_its_jacobian(kind: str) -> None:
     prior = layers.FlowPrior(J, kind, 3, flow_units=(8,), init_stddev=0.4)()
     noise = RNG.normal(size=[5, J])
     start = tf.constant(noise, tf.float32)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(start)
         z = tf.identity(prior.tensor_distribution.bijector.forward(start))
     jacobian = tape.batch_jacobian(z, start, experimental_use_pfor=False).numpy()
