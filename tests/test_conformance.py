@@ -12,12 +12,14 @@ import tf_keras
 
 from tests.helpers import assert_same_arrays, binary_data, compiled, weights_of
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 
 J, D = 2, 6
 NET = {"hidden_units": (5,)}
 X = binary_data(15)
 UNIT = np.random.default_rng(1).random((15, D)).astype(np.float32)
+COUNTS = np.random.default_rng(2).poisson(2.0, (15, D)).astype(np.float32)
+SAMPLED = {"objective": "sgvb_a"}
 
 
 class Case(NamedTuple):
@@ -46,6 +48,12 @@ def _gaussian(**options) -> Callable[..., Any]:
 def _mlp_encoder(**kw) -> tf_keras.Sequential:
     head = layers.DiagonalGaussianPosterior(J, hidden_units=(), **kw)
     return tf_keras.Sequential([tf_keras.Input((D,)), layers.MLP(4, **NET, **kw), head])
+
+
+def _flow(kind: str) -> Callable[..., Any]:
+    return lambda **kw: layers.FlowPosterior(
+        J, kind, 2, **NET, flow_units=(4,), context_size=3, **kw
+    )
 
 
 CASES = {
@@ -82,6 +90,56 @@ CASES = {
         prior=lambda **kw: layers.GaussianMixturePrior(J, 3, **kw),
         data=UNIT,
         options={"objective": "sgvb_a"},
+    ),
+    "low_rank_student_t": Case(
+        encoder=lambda **kw: layers.LowRankGaussianPosterior(J, 1, **NET, **kw),
+        decoder=lambda **kw: layers.StudentTLikelihood(D, **NET, **kw),
+        data=UNIT,
+    ),
+    "autoregressive_flow_poisson": Case(
+        encoder=_flow("iaf"),
+        decoder=lambda **kw: layers.PoissonLikelihood(D, **NET, **kw),
+        prior=lambda **kw: layers.FlowPrior(J, flow_units=(4,), **kw),
+        data=COUNTS,
+        options={"objective": "stl"},
+    ),
+    "vamp_of_coupling_flows_categorical": Case(
+        encoder=_flow("realnvp"),
+        decoder=lambda **kw: layers.CategoricalLikelihood(D, 3, **NET, **kw),
+        prior=lambda **kw: layers.VampPrior(J, D, 3, "codes:3", **kw),
+        data=np.minimum(COUNTS, 2.0),
+        options=SAMPLED,
+    ),
+    "unit_zero_inflated_poisson": Case(
+        encoder=lambda **kw: layers.ConstrainedPosterior(J, "unit", **NET, **kw),
+        decoder=lambda **kw: layers.ZeroInflatedPoissonLikelihood(D, **NET, **kw),
+        prior=lambda **kw: layers.UniformPrior(J, **kw),
+        data=COUNTS,
+        options={"objective": "dreg", "num_samples": 2},
+    ),
+    "positive_zero_inflated_negative_binomial": Case(
+        encoder=lambda **kw: layers.ConstrainedPosterior(J, "positive", **NET, **kw),
+        decoder=lambda **kw: layers.ZeroInflatedNegativeBinomialLikelihood(D, **NET, **kw),
+        prior=lambda **kw: layers.ExponentialPrior(J, **kw),
+        data=COUNTS,
+        options=SAMPLED,
+    ),
+    "log_normal_levels": Case(
+        encoder=lambda **kw: layers.ConstrainedPosterior(J, "positive", **NET, **kw),
+        decoder=lambda **kw: layers.DiscretizedLogisticLikelihood(D, 2, **NET, **kw),
+        prior=lambda **kw: layers.LogNormalPrior(J, **kw),
+        data=(np.round(255.0 * UNIT) / 255.0).astype(np.float32),
+        options=SAMPLED,
+    ),
+    "simplex_beta": Case(
+        encoder=lambda **kw: layers.ConstrainedPosterior(J, "simplex", **NET, **kw),
+        decoder=lambda **kw: layers.BetaLikelihood(D, **NET, **kw),
+        prior=lambda **kw: layers.DirichletPrior(J, 1.5, **kw),
+        data=UNIT,
+        options=SAMPLED,
+    ),
+    "negative_binomial": Case(
+        decoder=lambda **kw: layers.NegativeBinomialLikelihood(D, **NET, **kw), data=COUNTS
     ),
 }
 
@@ -209,8 +267,8 @@ def test_mixed_precision_keeps_distributions_in_float32(case: Case) -> None:
     z = posterior.sample(seed=[1, 2])
     for distribution in (prior, posterior, model.decode(z)):
         assert distribution.dtype == tf.float32
-        assert distribution.mean().dtype == tf.float32
-        assert distribution.stddev().dtype == tf.float32
+        for moment in posterior_moments(distribution):
+            assert moment.dtype == tf.float32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])

@@ -9,8 +9,11 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
+from tfp_aevb.layers.priors import Prior
 from tfp_aevb.objectives import OBJECTIVES, PAPER_OBJECTIVES, Bound
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
@@ -118,22 +121,41 @@ class AEVB(FusedModel):
 
     def _build_parts(self) -> None:
         """Creates all variables, and checks that the parts fit each other."""
-        prior = self.prior_distribution()
-        if prior.event_shape.rank != 1:
-            raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
-        self.latent_dim = int(prior.event_shape[0])
+        if isinstance(self.prior, VampPrior):
+            self.latent_dim = self.prior.latent_dim
+        else:
+            prior = self.prior_distribution()
+            if prior.event_shape.rank != 1:
+                raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+            self.latent_dim = int(prior.event_shape[0])
         likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         _check_distribution("decoder", likelihood)
         self.event_shape = tuple(likelihood.event_shape.as_list())
+        if isinstance(self.prior, VampPrior) and self.prior.event_shape != self.event_shape:
+            raise ValueError(
+                f"the prior's pseudo-inputs have shape {list(self.prior.event_shape)}, the "
+                f"decoder's datapoints {list(self.event_shape)}; they must be the same"
+            )
         posterior = self.encoder(tf.zeros([1, *self.event_shape]))
         _check_distribution("encoder", posterior)
-        if posterior.event_shape != prior.event_shape:
+        if posterior.event_shape != [self.latent_dim]:
             raise ValueError(
                 f"the encoder's latents have shape {posterior.event_shape}, "
-                f"the prior's {prior.event_shape}; they must be the same"
+                f"the prior's ({self.latent_dim},); they must be the same"
             )
+        self._check_latent_support()
         self._own_captured_variables()
         self.build((None, *self.event_shape))
+
+    def _check_latent_support(self) -> None:
+        if not (isinstance(self.prior, Prior) and isinstance(self.encoder, NetworkDistribution)):
+            return
+        needed, given = self.prior.latent_support, self.encoder.latent_support
+        if needed is not None and needed != given:
+            raise ValueError(
+                f"the prior's latents are {needed}, the encoder's {given}; choose both for the "
+                "same latents"
+            )
 
     def _own_captured_variables(self) -> None:
         """Makes the variables that plain callables close over the model's own, to train them.
@@ -149,6 +171,8 @@ class AEVB(FusedModel):
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
+        if isinstance(self.prior, VampPrior):
+            return self.prior.given(self.encoder)
         return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:

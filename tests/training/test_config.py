@@ -18,10 +18,13 @@ OTHER_VALUES = {
     "binarize": "static",
     "allow_grey_bernoulli": True,
     "likelihood": "gaussian",
+    "categories": 12,
     "decoder_variance": "0.5",
     "prior": "diagonal_normal",
     "prior_components": 3,
     "posterior": "full",
+    "rank": 1,
+    "flow_steps": 5,
     "latent_dim": 7,
     "hidden_units": (30, 20),
     "activation": "relu",
@@ -119,6 +122,7 @@ def test_only_what_changes_no_result_may_change_on_resuming() -> None:
         ("continuous_bernoulli", "none"),
         ("gaussian", "none"),
         ("gaussian_sigmoid", "none"),
+        ("student_t", "none"),
     ],
 )
 def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binarize: str) -> None:
@@ -148,7 +152,10 @@ def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binar
         ("learning_rate", float("inf")),
         ("learning_rate", "fast"),
         ("checkpoint_secs", -1.0),
-        ("likelihood", "poisson"),
+        ("likelihood", "cauchy"),
+        ("categories", 1),
+        ("rank", 0),
+        ("flow_steps", 0),
         ("prior", "flat"),
         ("posterior", "sparse"),
         ("activation", "sin"),
@@ -234,3 +241,44 @@ def test_variances_are_read_as_numbers() -> None:
 )
 def test_what_an_objective_does_not_take_is_refused(settings: dict, parts: tuple) -> None:
     assert_one_line(lambda: TrainConfig(**settings), ValueError, *parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"posterior": "unit"}, ("--posterior=unit", "--prior=vamp or uniform")),
+        ({"prior": "dirichlet"}, ("--prior=dirichlet", "simplex", "standard_normal")),
+        ({"posterior": "iaf"}, ("sgvb_b", "--posterior=iaf", "--objective=sgvb_a")),
+        ({"prior": "flow"}, ("sgvb_b", "--prior=flow", "--objective=sgvb_a")),
+        (
+            {"posterior": "spline", "objective": "sgvb_a", "latent_dim": 1},
+            ("--posterior=spline", "--latent_dim=2", "1"),
+        ),
+        ({"posterior": "low_rank", "rank": 21}, ("--rank", "(20)", "21")),
+        (
+            {"prior": "vamp", "objective": "sgvb_a", "method": "wake_sleep"},
+            ("--prior=vamp", "--method=aevb", "wake_sleep"),
+        ),
+        (
+            {"prior": "uniform", "posterior": "unit", "objective": "sgvb_a", "method": "mcem"},
+            ("--method=mcem", "--prior=uniform", "--prior=standard_normal"),
+        ),
+        (
+            {"likelihood": "poisson", "binarize": "dynamic"},
+            ("--likelihood=poisson", "--binarize=none", "dynamic"),
+        ),
+        (
+            {"likelihood": "negative_binomial", "method": "wake_sleep"},
+            ("--method=wake_sleep", "negative_binomial", "--noxla"),
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(settings: dict, parts: tuple) -> None:
+    assert_one_line(lambda: TrainConfig(**settings), ValueError, *parts)
+
+
+def test_the_support_follows_the_likelihood() -> None:
+    assert TrainConfig().support == "binary"
+    assert TrainConfig(allow_grey_bernoulli=True).support == "unit"
+    assert TrainConfig(likelihood="categorical", categories=7).support == "codes:7"
+    assert TrainConfig(likelihood="zero_inflated_poisson").support == "counts"

@@ -138,9 +138,9 @@ def help_text(verb: str, summary: str, values: flags.FlagValues) -> str:
         switch = f"--[no]{name}" if flag.boolean else f"--{name}"
         meaning = flag.help
         if isinstance(flag, flags.EnumFlag):
-            switch += "={" + ",".join(flag.parser.enum_values) + "}"
+            switch += "={" + ", ".join(flag.parser.enum_values) + "}"
             meaning = meaning.partition(">: ")[2]
-        lines.append(f"  {switch}")
+        lines += textwrap.wrap(switch, 96, initial_indent="  ", subsequent_indent=" " * 6)
         if flag.default is not None:
             meaning += f" (default: {_shown(flag)})"
         lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -101,6 +101,7 @@ def load_dataset(
     binarize: str = "none",
     binarize_seed: int = 0,
     stream: StreamOptions | None = None,
+    pixels: bool = True,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
@@ -113,6 +114,7 @@ def load_dataset(
         binarize: "none", "threshold", "static" or "dynamic"; see `binarize_pixels`.
         binarize_seed: of the "static" draw; each split draws from a seed derived from it.
         stream: read the train split as it is needed (TensorFlow Datasets only).
+        pixels: whether integers are pixels, to be read divided by 255, not counts or codes.
 
     Returns:
         The data set, its examples flattened: [N, D].
@@ -151,17 +153,17 @@ def load_dataset(
         raw = tfds_sets.load_frey_face(data_dir)
     else:
         raw = tfds_sets.load_tfds(name, data_dir)
-    return _finish(name, raw, binarize, int(binarize_seed))
+    return _finish(name, raw, binarize, int(binarize_seed), pixels)
 
 
-def _finish(name: str, raw: splits.RawData, method: str, seed: int) -> Dataset:
+def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool) -> Dataset:
     """Scales and binarises the splits, and writes the record."""
     if raw.stream and method == "static":
         raise ValueError(
             "`binarize` is 'static', which keeps one draw of each pixel and so needs the data in "
             "memory; for a stream use dynamic or threshold, or store a binarised set"
         )
-    scale = _scale([split.x for split in raw.splits.values()])
+    scale = _scale([split.x for split in raw.splits.values()]) if pixels else 1.0
     was_binary = all(binarize_lib.is_binary(split.x, scale) for split in raw.splits.values())
     done = {
         key: Split(

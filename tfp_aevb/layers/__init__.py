@@ -1,5 +1,24 @@
 """TFP distribution layers: the prior p(z), the encoder q(z|x) and the decoder p(x|z)."""
 
+from tfp_aevb.layers.constrained_priors import (
+    DirichletPrior,
+    ExponentialPrior,
+    LogNormalPrior,
+    UniformPrior,
+)
+from tfp_aevb.layers.count_likelihoods import (
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
+    ZeroInflatedNegativeBinomialLikelihood,
+    ZeroInflatedPoissonLikelihood,
+)
+from tfp_aevb.layers.flow_posteriors import (
+    ConstrainedPosterior,
+    FlowPosterior,
+    LowRankGaussianPosterior,
+)
+from tfp_aevb.layers.learned_priors import FlowPrior, VampPrior
+from tfp_aevb.layers.level_likelihoods import CategoricalLikelihood, DiscretizedLogisticLikelihood
 from tfp_aevb.layers.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -8,15 +27,33 @@ from tfp_aevb.layers.likelihoods import (
 from tfp_aevb.layers.networks import MLP
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior, FullCovarianceGaussianPosterior
 from tfp_aevb.layers.priors import DiagonalNormalPrior, GaussianMixturePrior, StandardNormalPrior
+from tfp_aevb.layers.real_likelihoods import BetaLikelihood, StudentTLikelihood
 
 __all__ = [
     "MLP",
     "BernoulliLikelihood",
+    "BetaLikelihood",
+    "CategoricalLikelihood",
+    "ConstrainedPosterior",
     "ContinuousBernoulliLikelihood",
     "DiagonalGaussianPosterior",
     "DiagonalNormalPrior",
+    "DirichletPrior",
+    "DiscretizedLogisticLikelihood",
+    "ExponentialPrior",
+    "FlowPosterior",
+    "FlowPrior",
     "FullCovarianceGaussianPosterior",
     "GaussianLikelihood",
     "GaussianMixturePrior",
+    "LogNormalPrior",
+    "LowRankGaussianPosterior",
+    "NegativeBinomialLikelihood",
+    "PoissonLikelihood",
     "StandardNormalPrior",
+    "StudentTLikelihood",
+    "UniformPrior",
+    "VampPrior",
+    "ZeroInflatedNegativeBinomialLikelihood",
+    "ZeroInflatedPoissonLikelihood",
 ]

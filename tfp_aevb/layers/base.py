@@ -13,11 +13,12 @@ from tfp_aevb.layers.networks import MLP
 class DistributionLayer(tfp.layers.DistributionLambda):
     """A `DistributionLambda` that is saved by its constructor's arguments, without lambdas.
 
-    Used as a tensor by Keras, the distribution stands for its mean.
+    Used as a tensor by Keras, the distribution stands for its mean; where TFP has no formula for
+    that, as for flows, for one draw with a fixed seed.
     """
 
     def __init__(self, make_distribution_fn: Callable[..., tfd.Distribution], **kwargs) -> None:
-        super().__init__(make_distribution_fn, convert_to_tensor_fn=tfd.Distribution.mean, **kwargs)
+        super().__init__(make_distribution_fn, convert_to_tensor_fn=_stand_in, **kwargs)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments that all layers share."""
@@ -37,6 +38,13 @@ class DistributionLayer(tfp.layers.DistributionLambda):
         del created_variables, accessed_variables
 
 
+def _stand_in(distribution: tfd.Distribution) -> tf.Tensor:
+    try:
+        return distribution.mean()
+    except NotImplementedError:
+        return distribution.sample(seed=tf.zeros([2], tf.int32))
+
+
 class NetworkDistribution(DistributionLayer):
     """A TFP distribution layer with an MLP of its own: `layer(inputs)` is a distribution.
 
@@ -47,7 +55,12 @@ class NetworkDistribution(DistributionLayer):
     Args:
         params_size: number of parameters the head takes from the network.
         hidden_units, activation, init_stddev: see `MLP`.
+
+    Attributes:
+        latent_support: of a posterior, where z is: `real`, `unit`, `positive` or `simplex`.
     """
+
+    latent_support = "real"
 
     def __init__(
         self,

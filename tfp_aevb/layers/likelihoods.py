@@ -11,14 +11,17 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 
-Support = Literal["binary", "unit", "real"]
+# A name of `tfp_aevb.training.supports`.
+Support = str
 
 
 class Likelihood(NetworkDistribution):
     """A layer from z [B, J] to p(x|z) with batch shape [B] and event shape `event_shape`.
 
     Attributes:
-        support: the values an element of x may take: `binary` {0, 1}, `unit` [0, 1] or `real`.
+        support: the values an element of x may take: `binary` {0, 1}, `unit` [0, 1], `open_unit`
+            (0, 1), `levels` {0, 1/255, ..., 1}, `counts` {0, 1, 2, ...}, `codes:K`
+            {0, 1, ..., K - 1} or `real`.
     """
 
     support: Support = "real"
@@ -46,6 +49,11 @@ def _to_event(params: tf.Tensor, event_shape: Sequence[int]) -> tf.Tensor:
     if len(event_shape) == 1:
         return params
     return tf.reshape(params, tf.concat([tf.shape(params)[:-1], event_shape], axis=0))
+
+
+def split_heads(params: tf.Tensor, num_heads: int, event_shape: Sequence[int]) -> list[tf.Tensor]:
+    """Splits a network's outputs [..., P D] into P heads, each [..., *event_shape]."""
+    return [_to_event(head, event_shape) for head in tf.split(params, num_heads, axis=-1)]
 
 
 class _LogitBernoulli(tfd.Bernoulli):

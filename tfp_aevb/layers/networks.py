@@ -14,24 +14,29 @@ LOG_VARIANCE_RANGE = (-14.0, 14.0)
 
 
 def bounded_log_variance(raw: tf.Tensor) -> tf.Tensor:
-    """Clips a log-variance head to `LOG_VARIANCE_RANGE`; same shape.
+    """Clips a head for the logarithm of a variance or a rate to `LOG_VARIANCE_RANGE`: `bounded`."""
+    return bounded(raw, *LOG_VARIANCE_RANGE)
+
+
+def bounded(raw: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Clips a head to [low, high]; same shape.
 
     The gradient passes through as if nothing were clipped: with the clip's own, zero, a latent
     whose variance once left the range would be lost for the rest of the training. Where it is
     clipped, a gradient that overflowed is taken for zero.
     """
-    return _clipped(tf.convert_to_tensor(raw))
 
+    @tf.custom_gradient
+    def clipped(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        inside = tf.clip_by_value(raw, low, high)
 
-@tf.custom_gradient
-def _clipped(raw: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    clipped = tf.clip_by_value(raw, *LOG_VARIANCE_RANGE)
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            usable = tf.equal(raw, inside) | tf.math.is_finite(upstream)
+            return tf.where(usable, upstream, tf.zeros_like(upstream))
 
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        usable = tf.equal(raw, clipped) | tf.math.is_finite(upstream)
-        return tf.where(usable, upstream, tf.zeros_like(upstream))
+        return inside, gradient
 
-    return clipped, gradient
+    return clipped(tf.convert_to_tensor(raw))
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)

@@ -126,3 +126,52 @@ class DiagonalGaussian(RowNoise, tfd.MultivariateNormalDiag):
 
 class FullCovarianceGaussian(RowNoise, tfd.MultivariateNormalTriL):
     """N(mu, C C^T) with `RowNoise`."""
+
+
+class LowRankGaussian(RowNoise, tfd.MultivariateNormalDiagPlusLowRankCovariance):
+    """N(mu, D + U U^T), D diagonal and U [..., J, R], with `RowNoise`."""
+
+    def _call_sample_n(self, sample_shape: Any, seed: Any, **kwargs: Any) -> tf.Tensor:
+        del kwargs
+        factor = self.cov_perturb_factor
+        sample_shape = tf.reshape(tf.cast(sample_shape, tf.int32), [-1])
+        sizes = [factor.shape[-2], factor.shape[-1]]
+        noise = normal_rows(
+            sample_shape, self.batch_shape_tensor(), [sum(sizes)], tfp.random.sanitize_seed(seed)
+        )
+        own, shared = tf.split(noise, sizes, axis=-1)
+        return self.loc + tf.sqrt(self.cov_diag_factor) * own + tf.linalg.matvec(factor, shared)
+
+
+@tfd.RegisterKL(LowRankGaussian, tfd.MultivariateNormalDiag)
+def _kl_low_rank_diagonal(
+    q: LowRankGaussian, p: tfd.MultivariateNormalDiag, name: str | None = None
+) -> tf.Tensor:
+    """1/2 ( tr(S^-1 C) + (mu - m)^T S^-1 (mu - m) - J - log|C| + log|S| ), S diagonal."""
+    variance = p.variance()
+    with tf.name_scope(name or "kl_low_rank_diagonal"):
+        quadratic = tf.reduce_sum((q.variance() + (q.mean() - p.mean()) ** 2) / variance - 1.0, -1)
+        log_ratio = tf.reduce_sum(tf.math.log(variance), -1) - q.cov_operator.log_abs_determinant()
+        return 0.5 * (quadratic + log_ratio)
+
+
+class TransformedGaussian(tfd.TransformedDistribution, RowNoise):
+    """A bijector of a `DiagonalGaussian`, whose noise is therefore by row."""
+
+
+class Flow(TransformedGaussian):
+    """A `TransformedGaussian` over all of R^J."""
+
+    def _default_event_space_bijector(self) -> tfp.bijectors.Bijector:
+        return tfp.bijectors.Identity()
+
+    def _log_prob(self, z: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        batch_shape = self.batch_shape
+        if z.shape.rank <= batch_shape.rank or (
+            batch_shape.rank and z.shape[-2] == 1 and batch_shape[-1] != 1
+        ):
+            # An autoregressive inverse keeps the shape it is given. Draws, whose inverse is in the
+            # bijectors' cache, come as they are.
+            shape = tf.concat([self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
+            z = tf.broadcast_to(z, tf.broadcast_dynamic_shape(tf.shape(z), shape))
+        return super()._log_prob(z, **kwargs)

@@ -15,7 +15,13 @@ class Prior(DistributionLayer):
 
     Args:
         latent_dim: J, the dimension of z.
+
+    Attributes:
+        latent_support: where z is: `real`, `unit` (0, 1), `positive`, `simplex`; None for wherever
+            the posterior has it.
     """
+
+    latent_support: str | None = "real"
 
     def __init__(self, latent_dim: int, **kwargs) -> None:
         if latent_dim < 1:

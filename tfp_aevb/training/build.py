@@ -10,6 +10,7 @@ from tfp_aevb.baselines import AblatedAEVB, MonteCarloEM, WakeSleep
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import ABLATIONS, TrainConfig, parse_variance
+from tfp_aevb.training.parts import FLOWS
 
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
@@ -30,7 +31,7 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
         "init_stddev": INIT_STDDEV[config.init],
         "dtype": config.precision,
     }
-    parts = {"prior": _prior(config)}
+    parts = {"prior": _prior(config, event_shape, network)}
     if config.method != "mcem":
         parts["encoder"] = _posterior(config, network)
     parts["decoder"] = _likelihood(config, event_shape, network)
@@ -108,18 +109,39 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
     }
 
 
-def _prior(config: TrainConfig) -> tf_keras.layers.Layer:
+def _prior(config: TrainConfig, event_shape: Sequence[int], network: dict) -> tf_keras.layers.Layer:
     if config.prior == "mixture":
         return layers.GaussianMixturePrior(config.latent_dim, config.prior_components)
-    if config.prior == "diagonal_normal":
-        return layers.DiagonalNormalPrior(config.latent_dim)
-    return layers.StandardNormalPrior(config.latent_dim)
+    if config.prior == "vamp":
+        return layers.VampPrior(
+            config.latent_dim, event_shape, config.prior_components, config.support
+        )
+    if config.prior == "flow":
+        options = {name: network[name] for name in ("activation", "init_stddev", "dtype")}
+        return layers.FlowPrior(config.latent_dim, num_steps=config.flow_steps, **options)
+    priors = {
+        "standard_normal": layers.StandardNormalPrior,
+        "diagonal_normal": layers.DiagonalNormalPrior,
+        "uniform": layers.UniformPrior,
+        "exponential": layers.ExponentialPrior,
+        "log_normal": layers.LogNormalPrior,
+        "dirichlet": layers.DirichletPrior,
+    }
+    return priors[config.prior](config.latent_dim)
 
 
 def _posterior(config: TrainConfig, network: dict) -> tf_keras.layers.Layer:
+    if config.posterior in FLOWS:
+        return layers.FlowPosterior(
+            config.latent_dim, config.posterior, config.flow_steps, **network
+        )
+    if config.posterior == "low_rank":
+        return layers.LowRankGaussianPosterior(config.latent_dim, config.rank, **network)
     if config.posterior == "full":
         return layers.FullCovarianceGaussianPosterior(config.latent_dim, **network)
-    return layers.DiagonalGaussianPosterior(config.latent_dim, **network)
+    if config.posterior == "diagonal":
+        return layers.DiagonalGaussianPosterior(config.latent_dim, **network)
+    return layers.ConstrainedPosterior(config.latent_dim, config.posterior, **network)
 
 
 def _likelihood(
@@ -129,8 +151,20 @@ def _likelihood(
         return layers.BernoulliLikelihood(
             event_shape, allow_grey=config.allow_grey_bernoulli, **network
         )
-    if config.likelihood == "continuous_bernoulli":
-        return layers.ContinuousBernoulliLikelihood(event_shape, **network)
-    mean: Any = "sigmoid" if config.likelihood == "gaussian_sigmoid" else "linear"
-    variance: Any = parse_variance(config.decoder_variance)
-    return layers.GaussianLikelihood(event_shape, mean=mean, variance=variance, **network)
+    if config.likelihood == "categorical":
+        return layers.CategoricalLikelihood(event_shape, config.categories, **network)
+    if config.likelihood in ("gaussian", "gaussian_sigmoid"):
+        mean: Any = "sigmoid" if config.likelihood == "gaussian_sigmoid" else "linear"
+        variance: Any = parse_variance(config.decoder_variance)
+        return layers.GaussianLikelihood(event_shape, mean=mean, variance=variance, **network)
+    likelihoods = {
+        "continuous_bernoulli": layers.ContinuousBernoulliLikelihood,
+        "student_t": layers.StudentTLikelihood,
+        "beta": layers.BetaLikelihood,
+        "discretized_logistic": layers.DiscretizedLogisticLikelihood,
+        "poisson": layers.PoissonLikelihood,
+        "negative_binomial": layers.NegativeBinomialLikelihood,
+        "zero_inflated_poisson": layers.ZeroInflatedPoissonLikelihood,
+        "zero_inflated_negative_binomial": layers.ZeroInflatedNegativeBinomialLikelihood,
+    }
+    return likelihoods[config.likelihood](event_shape, **network)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS, check_parts, support
 
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = (
@@ -79,8 +80,13 @@ class TrainConfig:
     )
     likelihood: str = _setting(
         "bernoulli",
-        "p(x|z); gaussian_sigmoid has its means in (0, 1), as the paper's Frey Face model",
-        ("bernoulli", "continuous_bernoulli", "gaussian", "gaussian_sigmoid"),
+        "p(x|z); gaussian_sigmoid has its means in (0, 1), as the paper's Frey Face model; "
+        "discretized_logistic is for 8-bit pixels, categorical for codes 0, 1, ..., the last four "
+        "for counts (integers in files are then not divided by 255)",
+        LIKELIHOODS,
+    )
+    categories: int = _setting(
+        256, "K of a categorical p(x|z), whose codes are 0 to K - 1", lower=2
     )
     decoder_variance: str = _setting(
         "per_pixel",
@@ -88,10 +94,20 @@ class TrainConfig:
         "number to fix it",
     )
     prior: str = _setting(
-        "standard_normal", "p(z)", ("standard_normal", "diagonal_normal", "mixture")
+        "standard_normal",
+        "p(z); vamp is the mixture of q(z|u) at learned datapoints u, flow a RealNVP; the last "
+        "four are for unit, positive or simplex latents",
+        tuple(PRIORS),
     )
-    prior_components: int = _setting(10, "components of a mixture prior", lower=1)
-    posterior: str = _setting("diagonal", "covariance of q(z|x)", ("diagonal", "full"))
+    prior_components: int = _setting(10, "components of a mixture or vamp prior", lower=1)
+    posterior: str = _setting(
+        "diagonal",
+        "q(z|x): a Gaussian by its covariance (diagonal, full, low_rank); a flow of a diagonal one "
+        "(iaf, realnvp, spline); or z in (0, 1) (unit), positive, or on the simplex",
+        tuple(POSTERIORS),
+    )
+    rank: int = _setting(2, "of a low_rank posterior", lower=1)
+    flow_steps: int = _setting(2, "of a flow, posterior or prior", lower=1)
     latent_dim: int = _setting(20, "dimension of z", lower=1)
     hidden_units: tuple[int, ...] = _setting(
         (500,), "hidden layers' widths, of encoder and decoder, e.g. 500 or 200,200; may be empty"
@@ -232,11 +248,12 @@ class TrainConfig:
                 )
             if self.prior != "standard_normal":
                 raise ValueError(f"--method={self.method} needs --prior=standard_normal")
-        if self.prior == "mixture" and self.objective == "sgvb_b":
-            raise ValueError(
-                "--objective=sgvb_b needs a closed-form KL, and a mixture prior has none; "
-                "use --objective=sgvb_a"
-            )
+        check_parts(self)
+
+    @property
+    def support(self) -> str:
+        """The values an element of the data may take: see `Likelihood`."""
+        return support(self)
 
     def _check_objective(self) -> None:
         weighs_kl = self.kl_weight != 1.0 or self.kl_warmup_steps or self.free_bits

@@ -26,6 +26,7 @@ def load_data(config: TrainConfig) -> Dataset:
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
+        pixels=not config.support.startswith(("counts", "codes")),
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
     )
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
@@ -39,12 +40,9 @@ def data_record(dataset: Dataset) -> dict[str, Any]:
 
 def check_data(config: TrainConfig, dataset: Dataset, saved: dict[str, Any] | None) -> None:
     """Raises a `ValueError` if the data do not suit the likelihood or are not the `saved` ones."""
-    support = {"bernoulli": "binary", "continuous_bernoulli": "unit"}.get(config.likelihood, "real")
-    if config.allow_grey_bernoulli and support == "binary":
-        support = "unit"
     for split in (dataset.train, dataset.validation, dataset.test):
         try:
-            observations(split, dataset).check_support(support)
+            observations(split, dataset).check_support(config.support)
         except ValueError as error:
             raise ValueError(
                 f"--dataset={config.dataset} --binarize={config.binarize}: {error}"

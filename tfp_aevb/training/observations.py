@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.layers.noise import uniform_like
+from tfp_aevb.training.supports import check_unit_range, check_values
 
 
 class Observations:
@@ -35,7 +36,7 @@ class Observations:
         self.scale = float(scale)
         self.dynamic_binarization = dynamic_binarization
         if dynamic_binarization:
-            self._check_range("dynamic binarisation")
+            check_unit_range(self.x, self.scale, "dynamic binarisation")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -54,29 +55,13 @@ class Observations:
         """Raises a `ValueError` unless the values read lie in a likelihood's support.
 
         Args:
-            support: `binary` {0, 1}, `unit` [0, 1] or `real`.
+            support: see `check_values`.
         """
-        if support == "real" or self.dynamic_binarization:
-            return
-        if support == "unit":
-            self._check_range("this likelihood")
+        if self.dynamic_binarization:
+            check_values(np.array([0.0, 1.0], np.float32), 1.0, support)
             return
         values = np.unique(self.x) if self.x.dtype == np.uint8 else self.x
-        outside = values[(values != 0) & (values != self.scale)]
-        if outside.size:
-            raise ValueError(
-                "a Bernoulli likelihood needs pixels 0 or 1, found "
-                f"{float(outside.flat[0]) / self.scale:.4g}; binarise them (static, dynamic, "
-                "threshold), use a continuous Bernoulli, or allow grey pixels by `allow_grey`"
-            )
-
-    def _check_range(self, what: str) -> None:
-        low, high = float(self.x.min()) / self.scale, float(self.x.max()) / self.scale
-        if low < 0.0 or high > 1.0:
-            raise ValueError(
-                f"{what} needs values in [0, 1], got [{low:.4g}, {high:.4g}]; "
-                "pass `scale` (255 for uint8 pixels) or rescale the data"
-            )
+        check_values(values, self.scale, support)
 
 
 def read_values(

@@ -1,0 +1,99 @@
+"""Which prior, posterior, likelihood and objective go together. Does not import TensorFlow."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfp_aevb.training.config import TrainConfig
+
+# Where z is, by posterior and by prior; a VampPrior goes with any posterior.
+POSTERIORS = {
+    **dict.fromkeys(("diagonal", "full", "low_rank", "iaf", "realnvp", "spline"), "real"),
+    **{name: name for name in ("unit", "positive", "simplex")},
+}
+PRIORS = {
+    **dict.fromkeys(("standard_normal", "diagonal_normal", "mixture", "flow"), "real"),
+    "vamp": None,
+    "uniform": "unit",
+    "exponential": "positive",
+    "log_normal": "positive",
+    "dirichlet": "simplex",
+}
+# Those whose KL is known in closed form.
+CLOSED_FORM_POSTERIORS = ("diagonal", "full", "low_rank")
+CLOSED_FORM_PRIORS = ("standard_normal", "diagonal_normal")
+FLOWS = ("iaf", "realnvp", "spline")
+# Likelihood -> the values it gives probability to; `codes` is of --categories.
+SUPPORTS = {
+    "bernoulli": "binary",
+    "continuous_bernoulli": "unit",
+    "gaussian": "real",
+    "gaussian_sigmoid": "real",
+    "student_t": "real",
+    "beta": "open_unit",
+    "discretized_logistic": "levels",
+    "categorical": "codes",
+    "poisson": "counts",
+    "negative_binomial": "counts",
+    "zero_inflated_poisson": "counts",
+    "zero_inflated_negative_binomial": "counts",
+}
+LIKELIHOODS = tuple(SUPPORTS)
+
+
+def check_parts(config: "TrainConfig") -> None:
+    """Raises a `ValueError`, one line with advice, unless the parts of a model fit each other."""
+    _check_latents(config)
+    if config.prior == "vamp" and config.method != "aevb":
+        raise ValueError(f"--prior=vamp needs --method=aevb, not {config.method}")
+    if config.method == "mcem" and PRIORS[config.prior] != "real":
+        raise ValueError(
+            f"--method=mcem needs latents over all reals, and those of --prior={config.prior} are "
+            f"{PRIORS[config.prior]}; use --prior=standard_normal"
+        )
+    if config.objective == "sgvb_b":
+        for part, known in (("prior", CLOSED_FORM_PRIORS), ("posterior", CLOSED_FORM_POSTERIORS)):
+            chosen = getattr(config, part)
+            if chosen not in known:
+                raise ValueError(
+                    f"--objective=sgvb_b needs a closed-form KL, and --{part}={chosen} has none; "
+                    "use --objective=sgvb_a"
+                )
+    as_it_is = SUPPORTS[config.likelihood] in ("open_unit", "levels", "codes", "counts")
+    if as_it_is and config.binarize != "none":
+        raise ValueError(
+            f"--likelihood={config.likelihood} takes the data as they are: it needs "
+            f"--binarize=none, got {config.binarize}"
+        )
+    if config.method == "wake_sleep" and config.xla and "negative_binomial" in config.likelihood:
+        raise ValueError(
+            "--method=wake_sleep draws from the likelihood, and XLA cannot draw from "
+            f"{config.likelihood}; use --noxla"
+        )
+
+
+def _check_latents(config: "TrainConfig") -> None:
+    latents, prior_latents = POSTERIORS[config.posterior], PRIORS[config.prior]
+    if prior_latents not in (None, latents):
+        fitting = [name for name, where in PRIORS.items() if where in (None, latents)]
+        raise ValueError(
+            f"--posterior={config.posterior} has {latents} latents and --prior={config.prior} "
+            f"{prior_latents} ones; use --prior={' or '.join(fitting)}"
+        )
+    needs_two = config.posterior in (*FLOWS, "simplex") or config.prior in ("flow", "dirichlet")
+    if needs_two and config.latent_dim < 2:
+        raise ValueError(
+            f"--posterior={config.posterior} with --prior={config.prior} needs --latent_dim=2 or "
+            "more, got 1"
+        )
+    if config.posterior == "low_rank" and config.rank > config.latent_dim:
+        raise ValueError(
+            f"--rank must be at most --latent_dim ({config.latent_dim}), got {config.rank}"
+        )
+
+
+def support(config: "TrainConfig") -> str:
+    """Returns the values that an element of a run's data may take: see `Likelihood`."""
+    if config.likelihood == "bernoulli" and config.allow_grey_bernoulli:
+        return "unit"
+    values = SUPPORTS[config.likelihood]
+    return f"codes:{config.categories}" if values == "codes" else values
