@@ -15,8 +15,8 @@ class Conditional(NamedTuple):
 
     Attributes:
         log_prob: [B] nats, log p(y|z).
-        mean: [B, ...event], of p(x|y, z).
-        variance: [B, ...event].
+        mean: [B, ...event], of p(x|y, z); of a table [B, P], see `layers.tables.Layout`.
+        variance: in the shape of the mean.
         sample: a callable from a [2] int32 seed to a draw [B, ...event].
     """
 
