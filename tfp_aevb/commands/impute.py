@@ -165,7 +165,8 @@ def _impute_table(
 
     y = table_input(options.input, record).x
     columns = as_columns(record["columns"])
-    found = imputation.impute(model, y, **_settings(options))
+    # Without XLA: a table's networks are small, and draws of counts take it long to compile.
+    found = imputation.impute(model, y, jit_compile=False, **_settings(options))
     completed = estimates(columns, found)
     write_text(output, completed_text(read_cells(options.input), columns, completed))
     beside = output.with_name(f"{output.stem}_cells.csv")

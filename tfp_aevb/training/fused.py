@@ -133,15 +133,18 @@ class FusedModel(tf_keras.Model):
         )
         self.optimizer.build(self.trainable_variables)
         self._ema_momentum = ema_momentum
-        self.weight_averages = [
-            tf.Variable(
-                variable,
-                trainable=False,
-                name=f"average_{i}",
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for i, variable in enumerate(self.trainable_variables if ema_momentum else ())
-        ]
+        if ema_momentum and not self.weight_averages:
+            self.weight_averages = [
+                self.add_weight(
+                    f"average_{i}",
+                    variable.shape,
+                    trainable=False,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                )
+                for i, variable in enumerate(self.trainable_variables)
+            ]
+        for average, variable in self._averaged_pairs():
+            average.assign(variable)
 
     def get_compile_config(self) -> dict:
         """Returns `compile`'s arguments, for a `.keras` file."""
@@ -364,7 +367,7 @@ class FusedModel(tf_keras.Model):
             variable.assign(average)
 
     def _averaged_pairs(self) -> Iterator[tuple[tf.Variable, tf.Variable]]:
-        if self.weight_averages:
+        if self._ema_momentum:
             yield from zip(self.weight_averages, self.trainable_variables, strict=True)
 
     @contextlib.contextmanager
