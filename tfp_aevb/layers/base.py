@@ -88,17 +88,18 @@ class NetworkDistribution(DistributionLayer):
         """Creates the network's variables for inputs of shape [B, ...event]."""
         if not self.network.built:
             self.network.build(input_shape)
+        if not self._has_own_network:
+            shape = tf.TensorShape(self.network.compute_output_shape(input_shape))
+            if shape.rank != 2 or shape[-1] != self._params_size:
+                raise ValueError(
+                    f"`network` must return [B, {self._params_size}], the parameters of "
+                    f"{type(self).__name__}, got {shape}"
+                )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, *args, **kwargs):
         """Returns the distribution given `inputs` [B, ...event]."""
-        params = self.network(inputs)
-        if params.shape.rank != 2 or params.shape[-1] != self._params_size:
-            raise ValueError(
-                f"`network` must return [B, {self._params_size}], the parameters of "
-                f"{type(self).__name__}, got {params.shape}"
-            )
-        return super().call(tf.cast(params, tf.float32), *args, **kwargs)
+        return super().call(tf.cast(self.network(inputs), tf.float32), *args, **kwargs)
 
     @property
     def own_parameters(self) -> list[tf.Variable]:
