@@ -32,6 +32,8 @@ _HOMES = {
     # Data, training and serving.
     "load_dataset": "tfp_aevb.data",
     "Stream": "tfp_aevb.data",
+    "Column": "tfp_aevb.data.columns",
+    "read_table": "tfp_aevb.data.tables",
     "Observations": "tfp_aevb.training.observations",
     "TrainConfig": "tfp_aevb.training.config",
     "train_and_evaluate": "tfp_aevb.training.run",

@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_aevb.layers.base import NetworkDistribution
-from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
 from tfp_aevb.layers.noise import normal_rows
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import Bound
@@ -63,6 +63,11 @@ class FullVB(AEVB):
             raise ValueError(
                 "full variational Bayes needs a likelihood layer of tfp_aevb as decoder, got "
                 f"{type(decoder).__name__}"
+            )
+        if not isinstance(decoder.network, MLP):
+            raise ValueError(
+                "full variational Bayes draws the weights of an `MLP`; the decoder's network is a "
+                f"{type(decoder.network).__name__}"
             )
         if getattr(prior, "trainable_variables", ()):
             raise ValueError(f"full variational Bayes needs a prior without parameters: {prior}")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
@@ -300,6 +301,11 @@ class AEVB(FusedModel):
             "reconstruction": self.decoder(loc).mean(),
         }
 
+    @property
+    def allows_missing(self) -> bool:
+        """Whether p(x|z) marginalises elements that are NaN: what the decoder says of itself."""
+        return bool(getattr(self.decoder, "allows_missing", False))
+
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's event shape and support."""
         if x.event_shape != self.event_shape:
@@ -307,7 +313,14 @@ class AEVB(FusedModel):
                 f"the model's datapoints have shape {list(self.event_shape)}, "
                 f"got {list(x.event_shape)}; reshape the data to [N, ...event]"
             )
+        if x.allow_missing and not self.allows_missing and np.isnan(x.x).any():
+            raise ValueError(
+                f"`x` has NaN values, which {type(self.decoder).__name__} does not marginalise; "
+                "remove or impute them, or use a likelihood with `allows_missing`"
+            )
         x.check_support(getattr(self.decoder, "support", "real"))
+        if hasattr(self.decoder, "check_values"):
+            self.decoder.check_values(x.x)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, tf.float32)

@@ -34,12 +34,22 @@ def missing_data(found: dict[str, Any]) -> None:
     assert Path("lower_half.png").stat().st_size > 1000
 
 
+def tables(found: dict[str, Any]) -> None:
+    for table in ("diabetes", "wine"):
+        error, right = found["results"][table, "model"]
+        mean_error, most_frequent = found["results"][table, "column means"]
+        assert error < 0.85 * mean_error
+        assert right > most_frequent
+        assert Path(f"{table}_scores.csv").is_file()
+    assert len(found["results"]) == 6
+
+
 def serving(found: dict[str, Any]) -> None:
     assert found["difference"] < 1e-5
     assert Path("digits_model", "saved_model.pb").exists()
 
 
-CHECKS = (own_data, count_data, missing_data, serving)
+CHECKS = (own_data, count_data, missing_data, tables, serving)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

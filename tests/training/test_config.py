@@ -10,6 +10,7 @@ from tfp_aevb.training.config import RESUMABLE, TrainConfig, parse_variance
 
 OTHER_VALUES = {
     "dataset": "mnist",
+    "columns": "a:real",
     "num_train": 17,
     "data_dir": "elsewhere",
     "stream": True,
@@ -27,8 +28,10 @@ OTHER_VALUES = {
     "flow_steps": 5,
     "latent_dim": 7,
     "hidden_units": (30, 20),
+    "network": "conv",
     "activation": "relu",
     "init": "glorot",
+    "output_bias": "data",
     "method": "wake_sleep",
     "parameter_draws": "shared",
     "parameter_kl": "sampled",
@@ -49,6 +52,7 @@ OTHER_VALUES = {
     "learning_rate_decay_steps": 55,
     "weight_decay": 0.01,
     "clip_norm": 3.0,
+    "ema_momentum": 0.875,
     "batch_size": 13,
     "steps": 99,
     "seed": 5,

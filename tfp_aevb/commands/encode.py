@@ -21,7 +21,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
-        "maybe labels; scaled and binarised as the run's data",
+        "maybe labels, scaled and binarised as the run's data; or a .csv table of its columns",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -47,12 +47,14 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.training.data import observations, streamed_parts
+    from tfp_aevb.training.data import observations, streamed_parts, table_input
     from tfp_aevb.training.results import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir)
     labels: Any  # as an array, or a list that grows while the data are read
-    if options.input:
+    if options.input and Path(options.input).suffix == ".csv":
+        parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
+    elif options.input:
         x, labels = codes.open_input(options.input)
         parts = codes.input_parts(x, config.binarize or "none", f"--input {options.input}")
     else:

@@ -13,7 +13,14 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `evaluate`."""
     flags_lib.define_workdir(values)
     flags.DEFINE_enum(
-        "split", "test", ("train", "validation", "test"), "what to score", flag_values=values
+        "split",
+        None,
+        ("train", "validation", "test"),
+        "what to score; default: test",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "input", None, "score this .csv table instead, of the run's columns", flag_values=values
     )
     flags.DEFINE_list(
         "estimator",
@@ -51,15 +58,21 @@ def run(options: SimpleNamespace) -> int:
         )
     if options.output:
         flags_lib.check_output(options.output, (".csv",))
+    if options.input and options.split:
+        raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
 
     from tfp_aevb.commands.runtime import start
 
     start()
     from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, write_scores
+    from tfp_aevb.training.data import table_input
     from tfp_aevb.training.results import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir)
-    x = load_run_split(config, run_dir, options.split, options.data_dir)
+    if options.input:
+        x = table_input(options.input, run_dir.read()[1])
+    else:
+        x = load_run_split(config, run_dir, options.split or "test", options.data_dir)
     x = x[: options.num_datapoints]
     results = []
     for name in options.estimator:

@@ -28,14 +28,16 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         ".npy or .npz (array x, and perhaps mask, true where x is observed) of datapoints [N, ...] "
         "as the likelihood sees them, NaN for what is missing; with --task=noise or "
-        "super_resolution what these left of them",
+        "super_resolution what these left of them; or a .csv table of the run's columns",
         flag_values=values,
     )
     flags.DEFINE_string(
         "output",
         None,
         ".npz to write (required): mean and stddev [N, D], draws [S, N, D], observed (NaN where "
-        "missing), acceptance or effective_sample_size [N], original of test datapoints",
+        "missing), acceptance or effective_sample_size [N], original of test datapoints; of a "
+        "table a .csv, completed by means and most probable values, with a file ending in "
+        "_cells.csv beside, of uncertainty and draws for each missing cell",
         flag_values=values,
     )
     flags.DEFINE_enum(
@@ -78,9 +80,12 @@ def run(options: SimpleNamespace) -> int:
     """Imputes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
-    flags_lib.check_output(output, (".npz",))
+    is_table = Path(options.input or "").suffix == ".csv"
+    flags_lib.check_output(output, (".csv",) if is_table else (".npz",))
     if not options.input and not options.task:
         raise flags_lib.UsageError("--input or --task is required; see --help")
+    if is_table and options.task:
+        raise flags_lib.UsageError("--task is not for a table; its empty cells are restored")
     if options.input and options.task in TASKS[:2]:
         raise flags_lib.UsageError(
             f"--task={options.task} damages test datapoints; in --input NaN or a mask say what is "
@@ -101,6 +106,8 @@ def run(options: SimpleNamespace) -> int:
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
+    if is_table:
+        return _impute_table(options, run_dir.read()[1], model, output)
     if options.input:
         y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
         channel = imputation.task_channel(options.task, shape, **task) if options.task else None
@@ -108,18 +115,7 @@ def run(options: SimpleNamespace) -> int:
         dataset = load_run_data(config, run_dir, options.data_dir)
         originals = as_seen(dataset.test, dataset, options.count, options.seed)
         y, channel, _ = imputation.damage(originals, options.task, shape, seed=options.seed, **task)
-    found = imputation.impute(
-        model,
-        y,
-        mask=mask,
-        channel=channel,
-        method=options.method,
-        num_draws=options.draws,
-        num_samples=options.num_samples,
-        burn_in=options.burn_in,
-        seed=options.seed,
-        progress=True,
-    )
+    found = imputation.impute(model, y, mask=mask, channel=channel, **_settings(options))
     observed = np.where(mask, y, np.nan) if mask is not None else y
     arrays = {"observed": observed, **found._asdict()}
     if originals is not None:
@@ -127,13 +123,56 @@ def run(options: SimpleNamespace) -> int:
     useful = {name: value for name, value in arrays.items() if not np.isnan(value).all()}
     write_atomically(output, lambda file: np.savez(file, **useful))
     print(output)
-    for name in ("acceptance", "effective_sample_size"):
-        if name in useful:
-            low, middle = np.quantile(useful[name], [0.0, 0.5])
-            print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+    _print_diagnostics(found)
     if shape:
         arrays["observed"] = imputation.spread(observed, channel, model.event_shape)
         print(_draw(arrays, shape, output.with_suffix(".png")))
+    return 0
+
+
+def _settings(options: SimpleNamespace) -> dict[str, Any]:
+    """Returns the arguments of `impute` that flags give."""
+    return {
+        "method": options.method,
+        "num_draws": options.draws,
+        "num_samples": options.num_samples,
+        "burn_in": options.burn_in,
+        "seed": options.seed,
+        "progress": True,
+    }
+
+
+def _print_diagnostics(found: Any) -> None:
+    import numpy as np
+
+    for name in ("acceptance", "effective_sample_size"):
+        values = getattr(found, name)
+        if not np.isnan(values).all():
+            low, middle = np.quantile(values, [0.0, 0.5])
+            print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+
+
+def _impute_table(
+    options: SimpleNamespace, record: dict[str, Any], model: Any, output: Path
+) -> int:
+    """Completes a table; returns the exit code."""
+    from tfp_aevb import imputation
+    from tfp_aevb.data.columns import as_columns
+    from tfp_aevb.data.tables import read_cells
+    from tfp_aevb.files import write_text
+    from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
+    from tfp_aevb.training.data import table_input
+
+    y = table_input(options.input, record).x
+    columns = as_columns(record["columns"])
+    # Without XLA: a table's networks are small, and draws of counts take it long to compile.
+    found = imputation.impute(model, y, jit_compile=False, **_settings(options))
+    completed = estimates(columns, found)
+    write_text(output, completed_text(read_cells(options.input), columns, completed))
+    beside = output.with_name(f"{output.stem}_cells.csv")
+    write_text(beside, uncertainty_text(y, columns, found))
+    print(f"{output}\n{beside}")
+    _print_diagnostics(found)
     return 0
 
 

@@ -18,7 +18,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "output",
         None,
         "file to write (required): .npz with arrays z [n, J], x [n, D] (drawn) and mean [n, D] (of "
-        "p(x|z)), or .png with a grid of the means",
+        "p(x|z)), .png with a grid of the means, or .csv with the rows of a table",
         flag_values=values,
     )
     flags.DEFINE_integer("seed", 0, "of the draws", lower_bound=0, flag_values=values)
@@ -28,13 +28,15 @@ def run(options: SimpleNamespace) -> int:
     """Draws the samples; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
-    flags_lib.check_output(output, (".npz", ".png"))
+    flags_lib.check_output(output, (".npz", ".png", ".csv"))
 
     from tfp_aevb.commands.runtime import start
 
     start()
     import numpy as np
 
+    from tfp_aevb.data.columns import as_columns
+    from tfp_aevb.data.tables import write_table
     from tfp_aevb.figures import samples_figure, save_figure
     from tfp_aevb.files import write_atomically
     from tfp_aevb.training.results import load_run
@@ -44,6 +46,11 @@ def run(options: SimpleNamespace) -> int:
     arrays = {name: value.numpy() for name, value in draws._asdict().items()}
     if output.suffix == ".npz":
         write_atomically(output, lambda file: np.savez(file, **arrays))
+    elif output.suffix == ".csv":
+        columns = run_dir.read()[1].get("columns")
+        if not columns:
+            raise ValueError(f"--workdir {workdir} was not trained on a table; write a .npz")
+        write_table(output, as_columns(columns), arrays["x"])
     else:
         image_shape = run_dir.read()[1]["image_shape"]
         if not image_shape:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfp_aevb.data import binarize as binarize_lib
-from tfp_aevb.data import embedded, files, splits, tfds_sets
+from tfp_aevb.data import embedded, files, splits, tables, tfds_sets
+from tfp_aevb.data.columns import Column
 from tfp_aevb.data.function_stream import is_function_name, load_function_stream
 from tfp_aevb.data.splits import Split
 from tfp_aevb.data.stream import Stream
@@ -18,7 +19,7 @@ from tfp_aevb.data.tfds_stream import load_tfds_stream
 DATASET_HELP = (
     "mnist_5k (5,000 MNIST digits, no download), frey_face, the name of a TensorFlow Datasets "
     "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...) or the folder of a prepared "
-    "one, a .npy or .npz file, or module:function for a stream"
+    "one, a .npy or .npz file, a .csv table, or module:function for a stream"
 )
 _MAX_SEED = 2**32 - 1
 
@@ -53,6 +54,7 @@ class Dataset:
         record: JSON-able: source, split sizes, rule and seed, binarisation, hashes of x.
         stream: what the model learns from where that is not held in memory; `train` then has
             examples of it, to evaluate and to draw.
+        columns: of a table, whose missing cells are NaN.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset:
     image_shape: tuple[int, ...]
     record: dict[str, Any]
     stream: Stream | None = None
+    columns: tuple[Column, ...] = ()
 
     @property
     def num_data(self) -> int | None:
@@ -102,11 +105,12 @@ def load_dataset(
     binarize_seed: int = 0,
     stream: StreamOptions | None = None,
     pixels: bool = True,
+    columns: str | None = None,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
     Args:
-        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, the name of a TensorFlow
+        name: "mnist_5k", "frey_face", a path ending in .npy, .npz or .csv, the name of a TensorFlow
             Datasets image set or the folder of a prepared one; or "module:function", which is
             always read as a stream (see `load_function_stream`).
         data_dir: where TensorFlow Datasets keeps its prepared sets and downloads, or a folder
@@ -115,6 +119,7 @@ def load_dataset(
         binarize_seed: of the "static" draw; each split draws from a seed derived from it.
         stream: read the train split as it is needed (TensorFlow Datasets only).
         pixels: whether integers are pixels, to be read divided by 255, not counts or codes.
+        columns: kinds of a .csv table's columns, "name:kind,..."; see `tables.read_table`.
 
     Returns:
         The data set, its examples flattened: [N, D].
@@ -135,11 +140,16 @@ def load_dataset(
     if not 0 <= binarize_seed <= _MAX_SEED:
         raise ValueError(f"`binarize_seed` is {binarize_seed}; expected 0 to {_MAX_SEED}")
 
-    is_file = pathlib.PurePath(name).suffix.lower() in files.SUFFIXES
+    suffix = pathlib.PurePath(name).suffix.lower()
+    is_file, is_table = suffix in files.SUFFIXES, suffix == tables.SUFFIX
+    if columns and not is_table:
+        raise ValueError(f"`columns` are for a .csv table, `dataset` is {name!r}; leave them out")
+    if is_table and binarize != "none":
+        raise ValueError(f"`binarize` is {binarize!r}; the columns of a table are not binarised")
     if is_function_name(name):
         raw = load_function_stream(name)
     elif stream is not None:
-        if name in ("mnist_5k", "frey_face") or is_file:
+        if name in ("mnist_5k", "frey_face") or is_file or is_table:
             raise ValueError(
                 f"`dataset` is {name!r}, which is held in memory; a stream needs a prepared set of "
                 "TensorFlow Datasets or module:function"
@@ -149,6 +159,11 @@ def load_dataset(
         raw = embedded.load_mnist_5k()
     elif is_file:
         raw = files.load_file(name)
+    elif is_table:
+        raw, found = tables.load_table(name, columns)
+        record = {"columns": [column.to_dict() for column in found]}
+        dataset = _finish(name, raw, binarize, int(binarize_seed))
+        return dataclasses.replace(dataset, columns=found, record={**dataset.record, **record})
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)
     else:
@@ -201,6 +216,7 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         event_shape=done["train"].x.shape[1:],
         image_shape=raw.image_shape,
         record=record,
+        columns=(),
     )
 
 

@@ -24,7 +24,8 @@ class ChainState(NamedTuple):
         z: [R, J].
         x: [R, ...event], a draw of p(x|y, z).
         log_joint: [R] nats, log p(x, z).
-        mean: [R, ...event], the average of E[x|y, z] over the kept steps; a draw before the first.
+        mean: [R, ...event], the average of E[x|y, z] over the kept steps; of a table's categories
+            their probabilities, see `Conditional`.
         variance: [R, ...event], of x over them, by the law of total variance.
         accepted: [R], share of the proposals of the kept steps; NaN without rejections.
         log_step: [R], of the step size of Hamiltonian Monte Carlo.
@@ -84,11 +85,13 @@ class Chains:
         seeds = tfp.random.split_seed(seed, n=2)
         z = self._model.prior_distribution().sample(y.shape[0], seed=seeds[0])
         likelihood = self._model.decode(z)
-        x = self._evidence.condition(likelihood, y).sample(seeds[1])
+        given = self._evidence.condition(likelihood, y)
+        x = given.sample(seeds[1])
         log_joint = self._log_joint(likelihood, x, z)
         zeros = tf.zeros_like(log_joint)
         log_step = zeros + math.log(FIRST_STEP_SIZE)
-        return ChainState(z, x, log_joint, x, tf.zeros_like(x), zeros, log_step)
+        mean, variance = given.mean, tf.zeros_like(given.mean)
+        return ChainState(z, x, log_joint, mean, variance, zeros, log_step)
 
     def _advanced(
         self, y: tf.Tensor, seed: tf.Tensor, start: tf.Tensor, stop: tf.Tensor, state: ChainState

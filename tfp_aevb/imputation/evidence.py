@@ -15,8 +15,8 @@ class Conditional(NamedTuple):
 
     Attributes:
         log_prob: [B] nats, log p(y|z).
-        mean: [B, ...event], of p(x|y, z).
-        variance: [B, ...event].
+        mean: [B, ...event], of p(x|y, z); of a table [B, P], see `layers.tables.Layout`.
+        variance: in the shape of the mean.
         sample: a callable from a [2] int32 seed to a draw [B, ...event].
     """
 
@@ -52,7 +52,8 @@ def per_pixel(likelihood: tfd.Distribution) -> tfd.Distribution:
         ValueError: if the pixels are not independent given z, as far as can be seen.
     """
     likelihood = getattr(likelihood, "tensor_distribution", likelihood)  # of a layer
-    if isinstance(likelihood, tfd.Independent):
+    # Not by class: TFP has another for a distribution that is no composite tensor.
+    if hasattr(likelihood, "reinterpreted_batch_ndims"):
         return per_pixel(likelihood.distribution)
     if isinstance(likelihood, tfd.MultivariateNormalDiag):
         return tfd.Normal(likelihood.mean(), likelihood.stddev())

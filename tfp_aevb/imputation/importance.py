@@ -70,7 +70,8 @@ class WeightedDraws:
         """
         batch = len(y) // self._components
         nothing = tf.fill([batch], -math.inf)
-        zeros = tf.zeros([batch, *x.shape[1:]])
+        likelihood = self._model.decode(tf.zeros([1, self._model.latent_dim]))
+        zeros = tf.zeros([batch, *self._evidence.condition(likelihood, y[:1]).mean.shape[1:]])
         z = tf.zeros([self._num_draws, batch, self._model.latent_dim])
         state = WeightedState(nothing, nothing, zeros, zeros, z)
         for start, stop in intervals(steps):

@@ -7,8 +7,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.imputation.blocks import BinaryBlocks, GaussianBlocks
+from tfp_aevb.imputation.cells import MissingCells
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.evidence import Evidence, Missing, pixels_of
+from tfp_aevb.layers.tables import MixedColumns
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
 
@@ -33,7 +35,7 @@ def make_evidence(
         model.check_observations(filled)
         if isinstance(pixel, tfd.Bernoulli):
             filled.check_support("binary")  # of grey pixels a Bernoulli is not a distribution
-        evidence: Evidence = Missing(y)
+        evidence: Evidence = MissingCells(y) if isinstance(pixel, MixedColumns) else Missing(y)
     elif isinstance(pixel, tfd.Bernoulli):
         evidence = BinaryBlocks(y, channel, model.event_shape)
     elif isinstance(pixel, tfd.Normal):

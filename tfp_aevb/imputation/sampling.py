@@ -25,8 +25,9 @@ class Imputation(NamedTuple):
     """Estimates of p(x|y) for each of N datapoints, as NumPy arrays.
 
     Attributes:
-        mean: [N, ...event], E[x|y].
-        stddev: [N, ...event], of each element given y; 0 where x is known exactly.
+        mean: [N, ...event], E[x|y]. Of a table [N, P]: a categorical column has the probabilities
+            of its categories in it, see `imputation.completed.estimates`.
+        stddev: in the shape of the mean, of each element given y; 0 where x is known exactly.
         draws: [S, N, ...event].
         acceptance: [N], share of `metropolis`' proposals from q(z|x) accepted; NaN for the others.
         effective_sample_size: [N], (sum w)^2 / sum w^2 of the importance weights; NaN for the other

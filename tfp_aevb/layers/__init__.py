@@ -19,6 +19,7 @@ from tfp_aevb.layers.flow_posteriors import (
 )
 from tfp_aevb.layers.learned_priors import FlowPrior, VampPrior
 from tfp_aevb.layers.level_likelihoods import CategoricalLikelihood, DiscretizedLogisticLikelihood
+from tfp_aevb.layers.convolutions import ConvDecoder, ConvEncoder
 from tfp_aevb.layers.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -28,6 +29,7 @@ from tfp_aevb.layers.networks import MLP
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior, FullCovarianceGaussianPosterior
 from tfp_aevb.layers.priors import DiagonalNormalPrior, GaussianMixturePrior, StandardNormalPrior
 from tfp_aevb.layers.real_likelihoods import BetaLikelihood, StudentTLikelihood
+from tfp_aevb.layers.tables import MixedLikelihood, TableInputs
 
 __all__ = [
     "MLP",
@@ -36,6 +38,8 @@ __all__ = [
     "CategoricalLikelihood",
     "ConstrainedPosterior",
     "ContinuousBernoulliLikelihood",
+    "ConvDecoder",
+    "ConvEncoder",
     "DiagonalGaussianPosterior",
     "DiagonalNormalPrior",
     "DirichletPrior",
@@ -56,4 +60,7 @@ __all__ = [
     "VampPrior",
     "ZeroInflatedNegativeBinomialLikelihood",
     "ZeroInflatedPoissonLikelihood",
+    "MixedLikelihood",
+    "StandardNormalPrior",
+    "TableInputs",
 ]

@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.networks import MLP
@@ -53,8 +55,10 @@ class NetworkDistribution(DistributionLayer):
     distribution is always built in float32.
 
     Args:
-        params_size: number of parameters the head takes from the network.
+        params_size: number of parameters the distribution takes from the network.
         hidden_units, activation, init_stddev: see `MLP`.
+        network: in place of the MLP: a tf_keras layer or model from the inputs to [B, params_size],
+            or a function from `params_size` to one.
 
     Attributes:
         latent_support: of a posterior, where z is: `real`, `unit`, `positive` or `simplex`.
@@ -68,21 +72,42 @@ class NetworkDistribution(DistributionLayer):
         hidden_units: Sequence[int] = (500,),
         activation: str = "tanh",
         init_stddev: float | None = 0.1,
+        *,
+        network: Any = None,
         **kwargs,
     ) -> None:
         super().__init__(self.distribution, **kwargs)
-        self.network = MLP(
-            params_size,
-            hidden_units,
-            activation,
-            init_stddev,
-            name="network",
-            dtype=self._dtype_policy,
-        )
+        self._params_size = int(params_size)
+        self._has_own_network = network is None
+        if network is None:
+            network = MLP(
+                params_size,
+                hidden_units,
+                activation,
+                init_stddev,
+                name="network",
+                dtype=self._dtype_policy,
+            )
+        elif not isinstance(network, tf_keras.layers.Layer):
+            network = network(params_size)
+        if not isinstance(network, tf_keras.layers.Layer):
+            raise ValueError(
+                "`network` must be a tf_keras layer or model, or a function that returns one, got "
+                f"{type(network).__name__}"
+            )
+        self.network = network
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the network's variables for inputs of shape [B, ...event]."""
-        self.network.build(input_shape)
+        if not self.network.built:
+            self.network.build(input_shape)
+        if not self._has_own_network:
+            shape = tf.TensorShape(self.network.compute_output_shape(input_shape))
+            if shape.rank != 2 or shape[-1] != self._params_size:
+                raise ValueError(
+                    f"`network` must return [B, {self._params_size}], the parameters of "
+                    f"{type(self).__name__}, got {shape}"
+                )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, *args, **kwargs):
@@ -114,9 +139,20 @@ class NetworkDistribution(DistributionLayer):
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments shared by all network distributions."""
+        if not self._has_own_network:
+            network = tf_keras.saving.serialize_keras_object(self.network)
+            return {**super().get_config(), "network": network}
         return {
             **super().get_config(),
             "hidden_units": list(self.network.hidden_units),
             "activation": self.network.activation,
             "init_stddev": self.network.init_stddev,
         }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "NetworkDistribution":
+        """Creates the layer from `get_config`'s arguments."""
+        if config.get("network") is not None:
+            network = tf_keras.saving.deserialize_keras_object(config["network"])
+            config = {**config, "network": network}
+        return cls(**config)

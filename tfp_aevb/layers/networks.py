@@ -39,6 +39,16 @@ def bounded(raw: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return clipped(tf.convert_to_tensor(raw))
 
 
+def weight_initializers(
+    init_stddev: float | None,
+) -> tuple[tf_keras.initializers.Initializer, tf_keras.initializers.Initializer]:
+    """Returns the initialisers of a layer's kernel and bias; see `MLP`."""
+    if init_stddev is None:
+        return tf_keras.initializers.GlorotUniform(), tf_keras.initializers.Zeros()
+    normal = tf_keras.initializers.RandomNormal
+    return normal(stddev=init_stddev), normal(stddev=init_stddev)
+
+
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class MLP(tf_keras.layers.Layer):
     """A multi-layer perceptron with linear outputs (Appendix C).
@@ -84,18 +94,17 @@ class MLP(tf_keras.layers.Layer):
         widths = (event_size, *self.hidden_units, self.output_size)
         self.network_weights = []
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            kernel_init, bias_init = self._initializers()
+            kernel_init, bias_init = weight_initializers(self.init_stddev)
             self.network_weights += [
                 self.add_weight(f"kernel_{i}", [fan_in, fan_out], initializer=kernel_init),
                 self.add_weight(f"bias_{i}", [fan_out], initializer=bias_init),
             ]
         super().build(input_shape)
 
-    def _initializers(self) -> tuple[tf_keras.initializers.Initializer, ...]:
-        if self.init_stddev is None:
-            return tf_keras.initializers.GlorotUniform(), tf_keras.initializers.Zeros()
-        normal = tf_keras.initializers.RandomNormal
-        return normal(stddev=self.init_stddev), normal(stddev=self.init_stddev)
+    @property
+    def output_bias(self) -> tf.Variable:
+        """The bias of the output."""
+        return self.network_weights[-1]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Applies the network: [B, ...event] -> [B, output_size]."""

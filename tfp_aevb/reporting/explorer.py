@@ -32,11 +32,13 @@ def explorer_record(
         seed: of the draws from the prior.
 
     Returns:
-        The record, or `None` if the decoder is no likelihood layer of the package, or does not
-        decode images.
+        The record, or `None` if the decoder is no likelihood layer of the package on an MLP, or
+        does not decode images.
     """
     decoder = model.decoder
-    if not isinstance(decoder, Likelihood) or not image_shape:
+    if not isinstance(decoder, Likelihood) or not isinstance(decoder.network, layers.MLP):
+        return None
+    if not image_shape:
         return None
     num_pixels = int(np.prod(image_shape))
     weights = [variable.numpy() for variable in decoder.network.network_weights]

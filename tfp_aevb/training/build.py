@@ -1,6 +1,7 @@
 """From a run's settings to its model, optimizer and observations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import tf_keras
@@ -15,7 +16,12 @@ from tfp_aevb.training.parts import FLOWS
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 
 
-def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int | None) -> AEVB:
+def build_model(
+    config: TrainConfig,
+    event_shape: Sequence[int],
+    num_data: int | None,
+    record: Mapping[str, Any] | None = None,
+) -> AEVB:
     """Returns the compiled model of a run; its first parameters depend on `config.seed` alone.
 
     Args:
@@ -23,18 +29,27 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
         event_shape: of one datapoint.
         num_data: size of the training set, which is N unless the config says otherwise; `None` if
             it has no known end.
+        record: of the data: tables have their columns in it, convolutions need the images' shape.
+
+    Raises:
+        ValueError: if the network is for images and the data are none.
     """
     tf_keras.utils.set_random_seed(config.seed)
-    network = {
+    columns, image_shape = (dict(record or {}).get(n, ()) for n in ("columns", "image_shape"))
+    network: dict[str, Any] = {
         "hidden_units": config.hidden_units,
         "activation": config.activation,
         "init_stddev": INIT_STDDEV[config.init],
         "dtype": config.precision,
     }
     parts = {"prior": _prior(config, event_shape, network)}
+    own_encoder, own_decoder = _own_networks(config, columns, image_shape, network)
     if config.method != "mcem":
-        parts["encoder"] = _posterior(config, network)
-    parts["decoder"] = _likelihood(config, event_shape, network)
+        parts["encoder"] = _posterior(config, {**network, **own_encoder})
+    if config.likelihood == "mixed":
+        parts["decoder"] = layers.MixedLikelihood(columns, **network)
+    else:
+        parts["decoder"] = _likelihood(config, event_shape, {**network, **own_decoder})
     model_class, options = _method(config)
     model = model_class(
         **parts,
@@ -44,7 +59,7 @@ def build_model(config: TrainConfig, event_shape: Sequence[int], num_data: int |
         seed=config.seed,
         **options,
     )
-    model.compile(build_optimizer(config), jit_compile=config.xla)
+    model.compile(build_optimizer(config), jit_compile=config.xla, ema_momentum=config.ema_momentum)
     return model
 
 
@@ -128,6 +143,28 @@ def _prior(config: TrainConfig, event_shape: Sequence[int], network: dict) -> tf
         "dirichlet": layers.DirichletPrior,
     }
     return priors[config.prior](config.latent_dim)
+
+
+def _own_networks(
+    config: TrainConfig, columns: Sequence[Any], image_shape: Sequence[int], network: dict
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what the encoder and the decoder have in place of an MLP, as their arguments."""
+    if columns:
+        # The table's own units may need more digits than the network's precision has.
+        def encoder(size: int) -> tf_keras.Sequential:
+            inputs = layers.TableInputs(columns, dtype="float32")
+            return tf_keras.Sequential([inputs, layers.MLP(size, **network)])
+
+        return {"network": encoder, "dtype": "float32"}, {}
+    if config.network == "mlp":
+        return {}, {}
+    if not image_shape:
+        raise ValueError(f"--network=conv needs images; {config.dataset} has none")
+    options = {"image_shape": image_shape, **network}
+    return (
+        {"network": partial(layers.ConvEncoder, **options)},
+        {"network": partial(layers.ConvDecoder, **options)},
+    )
 
 
 def _posterior(config: TrainConfig, network: dict) -> tf_keras.layers.Layer:

@@ -51,7 +51,14 @@ class TrainConfig:
     dataset: str = _setting(
         "mnist_5k",
         "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set or the folder "
-        "of a prepared one, a .npy or .npz file, or module:function for a stream of your own",
+        "of a prepared one, a .npy or .npz file, a .csv table (with --likelihood=mixed), or "
+        "module:function for a stream of your own",
+    )
+    columns: str | None = _setting(
+        None,
+        "kinds of a table's columns, name:kind,..., of real, binary, count and categorical; by "
+        "default binary with two different values, count for whole numbers from 0 whose variance "
+        "is at least their mean, real for other numbers, categorical for text",
     )
     num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
     data_dir: str | None = _setting(
@@ -81,8 +88,9 @@ class TrainConfig:
     likelihood: str = _setting(
         "bernoulli",
         "p(x|z); gaussian_sigmoid has its means in (0, 1), as the paper's Frey Face model; "
-        "discretized_logistic is for 8-bit pixels, categorical for codes 0, 1, ..., the last four "
-        "for counts (integers in files are then not divided by 255)",
+        "discretized_logistic is for 8-bit pixels, categorical for codes 0, 1, ..., poisson to "
+        "zero_inflated_negative_binomial for counts (integers in files are then not divided by "
+        "255); mixed is a table's, each column of its own kind, missing cells marginalised",
         LIKELIHOODS,
     )
     categories: int = _setting(
@@ -112,11 +120,23 @@ class TrainConfig:
     hidden_units: tuple[int, ...] = _setting(
         (500,), "hidden layers' widths, of encoder and decoder, e.g. 500 or 200,200; may be empty"
     )
+    network: str = _setting(
+        "mlp",
+        "mlp, or conv: of images, with two convolutions (32 and 64 filters, stride 2) between them "
+        "and the hidden layers, in encoder and decoder",
+        ("mlp", "conv"),
+    )
     activation: str = _setting("tanh", "of the hidden layers", ("tanh", "relu", "elu", "softplus"))
     init: str = _setting(
         "variance",
         "start of all parameters: N(0, 0.01) read as variance or stddev, or glorot",
         ("variance", "stddev", "glorot"),
+    )
+    output_bias: str = _setting(
+        "init",
+        "the decoder's last biases start as all parameters do (init), or where p(x|z) has the mean "
+        "of the training data (data)",
+        ("init", "data"),
     )
     method: str = _setting(
         "aevb",
@@ -182,6 +202,12 @@ class TrainConfig:
     clip_norm: float = _setting(
         0.0, "scale a gradient down to this global norm; 0: never", lower=0.0
     )
+    ema_momentum: float = _setting(
+        0.0,
+        "evaluate and export an exponential moving average of the parameters, e.g. 0.999; 0: the "
+        "parameters",
+        lower=0.0,
+    )
     batch_size: int = _setting(100, "M, datapoints in a minibatch", lower=1)
     steps: int = _setting(20_000, "total number of updates", lower=1)
     seed: int = _setting(0, "of initialisation, order, noise and binarisation", lower=0)
@@ -221,7 +247,7 @@ class TrainConfig:
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
         path = Path(self.dataset)  # to be found from any folder later
-        if path.suffix in (".npy", ".npz") or (path / "dataset_info.json").is_file():
+        if path.suffix in (".npy", ".npz", ".csv") or (path / "dataset_info.json").is_file():
             object.__setattr__(self, "dataset", str(path.absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
@@ -241,6 +267,7 @@ class TrainConfig:
                 "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
             )
         self._check_objective()
+        self._check_networks()
         if self.method in ABLATIONS:
             if self.objective != "sgvb_b":
                 raise ValueError(
@@ -279,6 +306,21 @@ class TrainConfig:
             raise ValueError("--objective=vimco needs --num_samples=2 or more, got 1")
         if self.renyi_alpha > 1.0:
             raise ValueError(f"--renyi_alpha must be at most 1, got {self.renyi_alpha}")
+
+    def _check_networks(self) -> None:
+        is_table = Path(self.dataset).suffix.lower() == ".csv"
+        if is_table != (self.likelihood == "mixed"):
+            raise ValueError(
+                "a .csv table needs --likelihood=mixed, and that a table; got "
+                f"--dataset={self.dataset} --likelihood={self.likelihood}"
+            )
+        if self.network == "conv" and (self.method == "full_vb" or is_table):
+            what = "a table" if is_table else "--method=full_vb"
+            raise ValueError(f"--network=conv is for images and point estimates, not for {what}")
+        if self.output_bias == "data" and self.likelihood == "continuous_bernoulli":
+            raise ValueError("--output_bias=data is not for --likelihood=continuous_bernoulli")
+        if self.ema_momentum >= 1.0:
+            raise ValueError(f"--ema_momentum must be below 1, got {self.ema_momentum}")
 
     @property
     def is_streamed(self) -> bool:

@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.data.binarize import binarize_pixels
+from tfp_aevb.data.columns import as_columns
 from tfp_aevb.data.dataset import Dataset, Split, StreamOptions, load_dataset
 from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.data.tables import read_table
 from tfp_aevb.data.tfds_stream import train_in_order
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.observations import Observations, read_values
@@ -28,6 +30,7 @@ def load_data(config: TrainConfig) -> Dataset:
         binarize_seed=config.seed,
         pixels=not config.support.startswith(("counts", "codes")),
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
+        columns=config.columns,
     )
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
 
@@ -57,7 +60,10 @@ def check_data(config: TrainConfig, dataset: Dataset, saved: dict[str, Any] | No
 def observations(split: Split, dataset: Dataset) -> Observations:
     """Returns a split as the training loop reads it."""
     return Observations(
-        split.x, scale=dataset.scale, dynamic_binarization=_is_drawn_at_each_use(dataset)
+        split.x,
+        scale=dataset.scale,
+        dynamic_binarization=_is_drawn_at_each_use(dataset),
+        allow_missing=bool(dataset.columns),
     )
 
 
@@ -83,6 +89,19 @@ def streamed_parts(
         if labels is not None and classes is not None:
             labels.extend(classes.tolist())
         yield observations(Split(x, None), dataset)
+
+
+def table_input(path: str, record: dict[str, Any]) -> Observations:
+    """Reads a .csv table of the columns that a run was trained on, for a verb's --input.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the run's data are no table, or the file is not such a table.
+    """
+    if "columns" not in record:
+        raise ValueError(f"--input {path} is a table, and the run was not trained on one")
+    table = read_table(path, columns=as_columns(record["columns"]))
+    return Observations(table.x, allow_missing=True)
 
 
 def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -84,12 +84,18 @@ class FusedModel(tf_keras.Model):
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` may be given to this model."""
 
+    @property
+    def allows_missing(self) -> bool:
+        """Whether the model marginalises elements that are NaN."""
+        return False
+
     def compile(
         self,
         optimizer: Any = "adam",
         *,
         jit_compile: bool | None = None,
         steps_per_execution: int | None = None,
+        ema_momentum: float = 0.0,
         **kwargs,
     ) -> None:
         """Configures training.
@@ -100,6 +106,8 @@ class FusedModel(tf_keras.Model):
                 model. The same seed draws other random numbers with XLA than without.
             steps_per_execution: updates run by one call of the compiled loop; by default as many
                 as take about a second. Results do not depend on it.
+            ema_momentum: of an exponential moving average of the weights, which `evaluate` and
+                validation use; see `adopt_averages`. 0: none.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
         """
         unknown = set(kwargs) - {"run_eagerly"}
@@ -109,10 +117,13 @@ class FusedModel(tf_keras.Model):
                 "the loss is minus the bound, the metrics are its terms"
             )
         jit_compile = self.suits_xla if jit_compile is None else jit_compile
+        if not 0.0 <= ema_momentum < 1.0:
+            raise ValueError(f"`ema_momentum` must be in [0, 1), got {ema_momentum}")
         self._adaptive_blocks = steps_per_execution is None
         self._compile_arguments = {
             "jit_compile": jit_compile,
             "steps_per_execution": steps_per_execution,
+            "ema_momentum": ema_momentum,
             **kwargs,
         }
         super().compile(
@@ -122,6 +133,19 @@ class FusedModel(tf_keras.Model):
             **kwargs,
         )
         self.optimizer.build(self.trainable_variables)
+        self._ema_momentum = ema_momentum
+        if ema_momentum and not self.weight_averages:
+            self.weight_averages = [
+                self.add_weight(
+                    f"average_{i}",
+                    variable.shape,
+                    trainable=False,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                )
+                for i, variable in enumerate(self.trainable_variables)
+            ]
+        for average, variable in self._averaged_pairs():
+            average.assign(variable)
 
     def get_compile_config(self) -> dict:
         """Returns `compile`'s arguments, for a `.keras` file."""
@@ -168,7 +192,8 @@ class FusedModel(tf_keras.Model):
         if validation_split:
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
-            x, validation_data = _split(as_observations(x), validation_split)
+            rows = as_observations(x, self.allows_missing)
+            x, validation_data = _split(rows, validation_split)
         if isinstance(validation_data, tuple):
             validation_data = validation_data[0]
         train = training_source(self, x, batch_size or 100, shuffle)
@@ -205,16 +230,20 @@ class FusedModel(tf_keras.Model):
         """
         del y
         if kwargs.get("_use_cached_eval_dataset"):
-            return super().evaluate(x, **kwargs)
+            with self._averaged_weights():
+                return super().evaluate(x, **kwargs)
         outer_eval_batches = self._eval_batches
         source = evaluation_source(self, x, batch_size)
         self._eval_batches = source.batches
         try:
-            with self._single_steps(kwargs.get("steps") is None and source.has_unknown_length):
+            uncounted = kwargs.get("steps") is None and source.has_unknown_length
+            with self._single_steps(uncounted), self._averaged_weights():
                 return super().evaluate(source.x, **kwargs)
         finally:
             self._eval_batches = outer_eval_batches
 
+    _ema_momentum = 0.0
+    weight_averages: Sequence[tf.Variable] = ()
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
     _adaptive_blocks = True
@@ -331,6 +360,33 @@ class FusedModel(tf_keras.Model):
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the trainable variables; under a strategy, by the sum over devices."""
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        for average, variable in self._averaged_pairs():
+            average.assign(average + (1.0 - self._ema_momentum) * (variable - average))
+
+    def adopt_averages(self) -> None:
+        """Puts the moving averages in the weights' place, to encode, sample or export with them.
+
+        Do it when training is over: it would go on from the averages. Without `ema_momentum`
+        nothing happens.
+        """
+        for average, variable in self._averaged_pairs():
+            variable.assign(average)
+
+    def _averaged_pairs(self) -> Iterator[tuple[tf.Variable, tf.Variable]]:
+        if self._ema_momentum:
+            yield from zip(self.weight_averages, self.trainable_variables, strict=True)
+
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Puts the moving averages in the weights' place for a while."""
+        pairs = list(self._averaged_pairs())
+        weights = [variable.numpy() for _, variable in pairs]
+        self.adopt_averages()
+        try:
+            yield
+        finally:
+            for (_, variable), value in zip(pairs, weights, strict=True):
+                variable.assign(value)
 
     def _adapt_block(self, num_steps: int, seconds: float) -> None:
         wanted = SECONDS_PER_BLOCK * num_steps / seconds

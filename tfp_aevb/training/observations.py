@@ -21,6 +21,7 @@ class Observations:
         scale: divisor; 255 turns `uint8` pixels into [0, 1].
         dynamic_binarization: replace each scaled pixel by a Bernoulli draw with that mean,
             a fresh one at each use.
+        allow_missing: accept NaN for what is missing; for models that marginalise it.
 
     Raises:
         ValueError: if `x` is empty, not numeric, or has NaN or infinite values; if `scale` is not
@@ -28,11 +29,17 @@ class Observations:
     """
 
     def __init__(
-        self, x: np.ndarray, *, scale: float = 1.0, dynamic_binarization: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        scale: float = 1.0,
+        dynamic_binarization: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         if not 0.0 < scale < np.inf:
             raise ValueError(f"`scale` must be positive and finite, got {scale}")
-        self.x = _numeric_array(x)
+        self.x = _numeric_array(x, allow_missing)
+        self.allow_missing = allow_missing
         self.scale = float(scale)
         self.dynamic_binarization = dynamic_binarization
         if dynamic_binarization:
@@ -48,7 +55,10 @@ class Observations:
 
     def __getitem__(self, rows: slice) -> "Observations":
         return Observations(
-            self.x[rows], scale=self.scale, dynamic_binarization=self.dynamic_binarization
+            self.x[rows],
+            scale=self.scale,
+            dynamic_binarization=self.dynamic_binarization,
+            allow_missing=self.allow_missing,
         )
 
     def check_support(self, support: str) -> None:
@@ -76,9 +86,9 @@ def read_values(
     return x
 
 
-def as_observations(x: Any) -> Observations:
+def as_observations(x: Any, allow_missing: bool = False) -> Observations:
     """Wraps an array; `Observations` are returned as they are."""
-    return x if isinstance(x, Observations) else Observations(x)
+    return x if isinstance(x, Observations) else Observations(x, allow_missing=allow_missing)
 
 
 def is_array(x: Any) -> bool:
@@ -86,7 +96,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
 
 
-def _numeric_array(x: Any) -> np.ndarray:
+def _numeric_array(x: Any, allow_missing: bool) -> np.ndarray:
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -99,8 +109,9 @@ def _numeric_array(x: Any) -> np.ndarray:
         return array
     with np.errstate(over="ignore"):  # what overflows is found below
         values = array.astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        row = np.argwhere(~np.isfinite(values))[0][0]
+    wrong = np.isinf(values) if allow_missing else ~np.isfinite(values)
+    if wrong.any():
+        row = np.argwhere(wrong)[0][0]
         raise ValueError(
             f"`x` has NaN or infinite values, or too large for float32, the first in row {row}; "
             "remove, impute or rescale them"

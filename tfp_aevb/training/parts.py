@@ -36,6 +36,7 @@ SUPPORTS = {
     "negative_binomial": "counts",
     "zero_inflated_poisson": "counts",
     "zero_inflated_negative_binomial": "counts",
+    "mixed": "table",
 }
 LIKELIHOODS = tuple(SUPPORTS)
 
@@ -45,6 +46,11 @@ def check_parts(config: "TrainConfig") -> None:
     _check_latents(config)
     if config.prior == "vamp" and config.method != "aevb":
         raise ValueError(f"--prior=vamp needs --method=aevb, not {config.method}")
+    if config.prior == "vamp" and config.likelihood == "mixed":
+        raise ValueError(
+            "--prior=vamp learns datapoints, and those of --likelihood=mixed are not numbers alone; "
+            "use --prior=mixture"
+        )
     if config.method == "mcem" and PRIORS[config.prior] != "real":
         raise ValueError(
             f"--method=mcem needs latents over all reals, and those of --prior={config.prior} are "

@@ -37,6 +37,7 @@ def finish(
     """
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
+    model.adopt_averages()
     bounds = {}
     for name in SPLITS:
         split = getattr(dataset, name)
@@ -77,13 +78,14 @@ def load_run(workdir: str | os.PathLike) -> tuple[TrainConfig, Workdir, AEVB]:
     """
     run = Workdir(workdir)
     config, data = run.read()
-    model = build_model(config, data["event_shape"], data["split_sizes"]["train"])
+    model = build_model(config, data["event_shape"], data["split_sizes"]["train"], data)
     checkpoints = Checkpoints(run.checkpoints)
     step, warnings = checkpoints.restore(model)
     for line in warnings:
         print(line, file=sys.stderr)
     if not step:
         raise FileNotFoundError(f"--workdir {run.path} holds no checkpoint yet; train it first")
+    model.adopt_averages()
     model.num_data = model.num_data or step * config.batch_size
     return config, run, model
 

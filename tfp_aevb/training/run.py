@@ -31,6 +31,7 @@ from tfp_aevb.training.devices import (
 )
 from tfp_aevb.training.fused import NonFiniteBoundError
 from tfp_aevb.training.metrics_log import MetricsLog
+from tfp_aevb.training.output_bias import start_output_bias
 from tfp_aevb.training.results import finish
 from tfp_aevb.training.tensorboard import TensorBoardLog
 from tfp_aevb.training.workdir import Workdir
@@ -86,14 +87,17 @@ def train_and_evaluate(
                 metrics, run = run.metrics, Workdir(stack.enter_context(TemporaryDirectory()))
                 if metrics.exists():  # they tell whether the last interval has been evaluated
                     shutil.copy(metrics, run.metrics)
+            build_run_model = partial(
+                build_model, config, dataset.event_shape, dataset.num_data, data_record(dataset)
+            )
             with strategy.scope():
-                model = build_model(config, dataset.event_shape, dataset.num_data)
+                model = build_run_model()
             signals = stack.enter_context(StopSignals())
             _train(config, run, shared, dataset, model, signals, callbacks)
             if only_train or not is_chief(strategy):
                 return {}
             if strategy.num_replicas_in_sync > 1:  # what follows is the work of one device
-                model = build_model(config, dataset.event_shape, dataset.num_data)
+                model = build_run_model()
                 shared.restore(model)
             model.num_data = model.num_data or config.steps * config.batch_size
             return finish(config, run, dataset, model, signals)
@@ -140,6 +144,8 @@ def _train(
         for line in warnings:
             print(line, file=sys.stderr)
         if not step:
+            if config.output_bias == "data":
+                start_output_bias(model.decoder, observations(dataset.train, dataset))
             checkpoints.save(model)
         elif is_chief(model.distribute_strategy):
             print(f"{run.path}: resuming at step {step}", file=sys.stderr)

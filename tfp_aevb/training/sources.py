@@ -51,6 +51,7 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
             batch_size,
             num_data,
             model.check_observations,
+            model.allows_missing,
             num_devices=num_devices,
             worker=worker,
             num_workers=num_workers,
@@ -63,7 +64,7 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
                 "data in batches do not tell N, which the loss needs; give the model `num_data`"
             )
         return _iterator_source(model, x, model.num_data)
-    x = as_observations(x)
+    x = as_observations(x, model.allows_missing)
     model.check_observations(x)
     rows = RowBatches(
         x,
@@ -82,7 +83,7 @@ def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> So
     if not is_array(x):
         return _iterator_source(model, x, model.known_num_data)
     num_devices = model.distribute_strategy.num_replicas_in_sync
-    x = as_observations(x)
+    x = as_observations(x, model.allows_missing)
     model.check_observations(x)
     rows = RowBatches(
         x,
@@ -97,7 +98,7 @@ def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> So
 
 def _iterator_source(model: "FusedModel", x: Any, num_data: int | None) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
-    batches = IteratorBatches(num_data, model.check_observations, num_devices)
+    batches = IteratorBatches(num_data, model.check_observations, num_devices, model.allows_missing)
     is_unknown = not isinstance(x, tf.data.Dataset) or (
         int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
     )

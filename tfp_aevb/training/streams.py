@@ -21,6 +21,7 @@ class StreamBatches:
         batch_size: M.
         num_data: N of Equation 8, or `None`: the number of datapoints used so far.
         check: called with each block's `Observations`, to refuse what the model cannot take.
+        allow_missing: see `Observations`.
         num_devices: M must be a multiple of it.
         worker: which one this process is.
         num_workers: of how many.
@@ -35,6 +36,7 @@ class StreamBatches:
         batch_size: int,
         num_data: int | None,
         check: Check,
+        allow_missing: bool = False,
         *,
         num_devices: int = 1,
         worker: int = 0,
@@ -49,7 +51,7 @@ class StreamBatches:
         self._batch_size = batch_size
         self._share = batch_size // num_workers
         self._num_data = num_data
-        self._check = check
+        self._check, self._allow_missing = check, allow_missing
         self._worker, self._num_workers = worker, num_workers
         self._next_step = -1
         self._chunks: Iterator[Any] = iter(())
@@ -75,6 +77,7 @@ class StreamBatches:
             rows,
             scale=self._stream.scale,
             dynamic_binarization=self._stream.dynamic_binarization,
+            allow_missing=self._allow_missing,
         )
         self._check(x)
         values = np.zeros([max_block, self._share, *x.event_shape], x.x.dtype)
@@ -118,11 +121,18 @@ class IteratorBatches:
         num_data: N of Equation 8, or `None`: the number of datapoints used so far.
         check: called with each block's `Observations`, to refuse what the model cannot take.
         num_devices: M's places are padded to a multiple of it.
+        allow_missing: see `Observations`.
     """
 
-    def __init__(self, num_data: int | None, check: Check, num_devices: int) -> None:
+    def __init__(
+        self,
+        num_data: int | None,
+        check: Check,
+        num_devices: int,
+        allow_missing: bool = False,
+    ) -> None:
         self._num_data = num_data
-        self._check = check
+        self._check, self._allow_missing = check, allow_missing
         self._num_devices = num_devices
         self._batch_size = 0
         self._batch_shape: tuple[int, ...] | None = None
@@ -143,7 +153,7 @@ class IteratorBatches:
                 break
             if len(batches) == pixel_block(batches[0].nbytes):
                 break
-        x = Observations(np.concatenate(batches))
+        x = Observations(np.concatenate(batches), allow_missing=self._allow_missing)
         self._check(x)
         largest = max(map(len, batches))
         if self._batch_shape is None or largest > self._batch_size:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from tfp_aevb.data.columns import as_columns
 from tfp_aevb.files import read_json, write_json, write_text
 from tfp_aevb.training.config import TrainConfig
 
@@ -88,6 +89,8 @@ class Workdir:
         if not isinstance(record.get("config"), dict) or not _is_data_record(data):
             raise ValueError(f"{self.config} is damaged: expected `config` and `data`")
         try:
+            if "columns" in data and len(as_columns(data["columns"])) != data["event_shape"][0]:
+                raise ValueError("`columns` and `event_shape` do not fit each other")
             return TrainConfig.from_dict(record["config"]), data
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.config} is damaged: {error}") from None

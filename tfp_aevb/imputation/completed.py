@@ -1,0 +1,76 @@
+"""What `impute` finds for a table, as text: the completed table, and what is known of each cell."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tfp_aevb.data.columns import Column
+from tfp_aevb.data.tables import Cells, csv_text, is_missing
+from tfp_aevb.imputation.sampling import Imputation
+from tfp_aevb.layers.tables import Layout
+
+
+def completed_text(cells: Cells, columns: Sequence[Column], x: np.ndarray) -> str:
+    """Returns the file's text with its missing cells filled from `x` [N, D], others as they were.
+
+    Args:
+        cells: of the file.
+        columns: of `x`.
+        x: numbers, see `estimates`.
+    """
+    place = [[column.name for column in columns].index(name) for name in cells.names]
+
+    def rows() -> Iterator[list[str]]:
+        for texts, values in zip(cells.rows, x, strict=True):
+            yield [
+                columns[d].decode(float(values[d])) if is_missing(text) else text
+                for text, d in zip(texts, place, strict=True)
+            ]
+
+    return csv_text(cells.names, rows())
+
+
+def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
+    """Returns one number for each cell [N, D]: means, and the most probable code of a category."""
+    values = np.empty([len(found.mean), len(columns)], np.float32)
+    for d, (column, places) in enumerate(_places(columns)):
+        mean = found.mean[:, places]
+        is_coded = column.kind == "categorical"
+        values[:, d] = mean.argmax(axis=1) if is_coded else mean[:, 0]
+    return values
+
+
+def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation) -> str:
+    """Returns a .csv text with a line for each missing cell: estimate, uncertainty and draws.
+
+    The columns are row (from 0), column, estimate; mean and stddev of a real column or a count;
+    probability of the estimate of a binary or categorical column; draw_0, draw_1, ...
+
+    Args:
+        y: [N, D], NaN where a cell is missing.
+        columns: of `y`.
+        found: what `impute` made of it.
+    """
+    values = estimates(columns, found)
+    names = ["row", "column", "estimate", "mean", "stddev", "probability"]
+    places = [place for _, place in _places(columns)]
+
+    def rows() -> Iterator[list[str]]:
+        for n, d in np.argwhere(np.isnan(y)):
+            column, mean = columns[d], found.mean[n, places[d]]
+            if column.categories:
+                top = max(mean) if column.kind == "categorical" else max(mean[0], 1.0 - mean[0])
+                moments = ["", "", f"{top:.4g}"]
+            else:
+                stddev = found.stddev[n, places[d]][0]
+                moments = [f"{mean[0]:.7g}", f"{stddev:.4g}", ""]
+            draws = [column.decode(float(draw)) for draw in found.draws[:, n, d]]
+            yield [str(n), column.name, column.decode(float(values[n, d])), *moments, *draws]
+
+    return csv_text([*names, *(f"draw_{s}" for s in range(len(found.draws)))], rows())
+
+
+def _places(columns: Sequence[Column]) -> Iterator[tuple[Column, slice]]:
+    """Yields each column with its place among the P numbers of `Layout`."""
+    for column, start in zip(columns, Layout(columns).starts, strict=True):
+        yield column, slice(int(start), int(start) + column.size)
