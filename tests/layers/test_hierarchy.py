@@ -101,7 +101,9 @@ def test_linear_two_level_bound_is_below_log_p_and_reaches_it_by_importance() ->
 
 
 def test_the_decoder_sees_the_first_level_alone() -> None:
-    decoder = layers.BernoulliLikelihood(6, network=lambda size: layers.MLP(size, (4,), num_inputs=3))
+    decoder = layers.BernoulliLikelihood(
+        6, network=lambda size: layers.MLP(size, (4,), num_inputs=3)
+    )
     z = tf.random.stateless_normal([2, 5], [1, 1])
     other = tf.concat([z[:, :3], z[:, 3:] + 1.0], axis=1)
     np.testing.assert_array_equal(decoder(z).mean(), decoder(other).mean())

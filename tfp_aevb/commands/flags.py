@@ -93,8 +93,8 @@ def train_config(options: SimpleNamespace) -> TrainConfig:
     settings: dict[str, Any] = {}
     for field in dataclasses.fields(TrainConfig):
         value = getattr(options, field.name)
-        if field.name == "hidden_units":
-            value = whole_numbers(options, "hidden_units")
+        if isinstance(field.default, tuple):
+            value = whole_numbers(options, field.name)
         settings[field.name] = value
     try:
         return TrainConfig(**settings)

@@ -162,7 +162,7 @@ def load_dataset(
     elif is_table:
         raw, found = tables.load_table(name, columns)
         record = {"columns": [column.to_dict() for column in found]}
-        dataset = _finish(name, raw, binarize, int(binarize_seed))
+        dataset = _finish(name, raw, binarize, int(binarize_seed), pixels=False)
         return dataclasses.replace(dataset, columns=found, record={**dataset.record, **record})
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)

@@ -6,6 +6,7 @@ from tfp_aevb.layers.constrained_priors import (
     LogNormalPrior,
     UniformPrior,
 )
+from tfp_aevb.layers.convolutions import ConvDecoder, ConvEncoder
 from tfp_aevb.layers.count_likelihoods import (
     NegativeBinomialLikelihood,
     PoissonLikelihood,
@@ -17,9 +18,9 @@ from tfp_aevb.layers.flow_posteriors import (
     FlowPosterior,
     LowRankGaussianPosterior,
 )
+from tfp_aevb.layers.hierarchy import HierarchicalPosterior, HierarchicalPrior
 from tfp_aevb.layers.learned_priors import FlowPrior, VampPrior
 from tfp_aevb.layers.level_likelihoods import CategoricalLikelihood, DiscretizedLogisticLikelihood
-from tfp_aevb.layers.convolutions import ConvDecoder, ConvEncoder
 from tfp_aevb.layers.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -50,17 +51,18 @@ __all__ = [
     "FullCovarianceGaussianPosterior",
     "GaussianLikelihood",
     "GaussianMixturePrior",
+    "HierarchicalPosterior",
+    "HierarchicalPrior",
     "LogNormalPrior",
     "LowRankGaussianPosterior",
+    "MixedLikelihood",
     "NegativeBinomialLikelihood",
     "PoissonLikelihood",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "TableInputs",
     "UniformPrior",
     "VampPrior",
     "ZeroInflatedNegativeBinomialLikelihood",
     "ZeroInflatedPoissonLikelihood",
-    "MixedLikelihood",
-    "StandardNormalPrior",
-    "TableInputs",
 ]

@@ -5,6 +5,7 @@ p(z[K]) p(z[K-1]|z[K]) ... p(z1) p(x|z1) and the posterior q(z1|x) q(z2|z1) ... 
 2015). The likelihood sees z1 alone: give it `num_inputs=latent_dims[0]`.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,7 +104,7 @@ def _steps(
 ) -> list[tf_keras.layers.Layer]:
     """Returns built networks from each level to the parameters of the next."""
     networks = []
-    for i, (below, above) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+    for i, (below, above) in enumerate(itertools.pairwise(dims)):
         networks.append(MLP(2 * above, hidden_units, name=f"step_{i}", **options))
         networks[-1].build([None, below])
     return networks

@@ -64,6 +64,7 @@ class MLP(tf_keras.layers.Layer):
         init_stddev: every weight and bias starts as N(0, init_stddev^2). The paper's "N(0, 0.01)"
             is 0.1 when read as a variance and 0.01 when read as a standard deviation.
             `None` means Glorot-uniform weights and zero biases.
+        num_inputs: use only the first so many inputs; all by default.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class MLP(tf_keras.layers.Layer):
         hidden_units: Sequence[int] = (500,),
         activation: str = "tanh",
         init_stddev: float | None = 0.1,
+        num_inputs: int | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        self.num_inputs = num_inputs
         self.hidden_units = tuple(int(units) for units in hidden_units)
         self.output_size = int(output_size)
         if min((*self.hidden_units, self.output_size)) < 1:
@@ -91,7 +94,11 @@ class MLP(tf_keras.layers.Layer):
         event_size = tf.TensorShape(input_shape)[1:].num_elements()
         if event_size is None:
             raise ValueError(f"an MLP needs a known event shape, got {tuple(input_shape)}")
-        widths = (event_size, *self.hidden_units, self.output_size)
+        if self.num_inputs is not None and not 0 < self.num_inputs <= event_size:
+            raise ValueError(
+                f"`num_inputs` must be from 1 to the {event_size} there are, got {self.num_inputs}"
+            )
+        widths = (self.num_inputs or event_size, *self.hidden_units, self.output_size)
         self.network_weights = []
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             kernel_init, bias_init = weight_initializers(self.init_stddev)
@@ -124,6 +131,8 @@ class MLP(tf_keras.layers.Layer):
         hidden = tf.cast(inputs, self.compute_dtype)
         if hidden.shape.rank != 2:
             hidden = tf.reshape(hidden, [-1, hidden.shape[1:].num_elements()])
+        if self.num_inputs is not None:
+            hidden = hidden[:, : self.num_inputs]
         last = len(weights) - 2
         for i in range(0, len(weights), 2):
             kernel = tf.cast(weights[i], self.compute_dtype)
@@ -148,4 +157,5 @@ class MLP(tf_keras.layers.Layer):
             "hidden_units": list(self.hidden_units),
             "activation": self.activation,
             "init_stddev": self.init_stddev,
+            "num_inputs": self.num_inputs,
         }

@@ -125,6 +125,8 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
 
 
 def _prior(config: TrainConfig, event_shape: Sequence[int], network: dict) -> tf_keras.layers.Layer:
+    if config.prior == "hierarchical":
+        return layers.HierarchicalPrior(_levels(config), **_upper(config, network))
     if config.prior == "mixture":
         return layers.GaussianMixturePrior(config.latent_dim, config.prior_components)
     if config.prior == "vamp":
@@ -145,6 +147,15 @@ def _prior(config: TrainConfig, event_shape: Sequence[int], network: dict) -> tf
     return priors[config.prior](config.latent_dim)
 
 
+def _levels(config: TrainConfig) -> tuple[int, ...]:
+    """Dimensions of z1, z2, ..., z1 next to the data."""
+    return (config.latent_dim, *config.upper_latent_dims)
+
+
+def _upper(config: TrainConfig, network: dict) -> dict[str, Any]:
+    return {**network, "hidden_units": config.upper_hidden_units}
+
+
 def _own_networks(
     config: TrainConfig, columns: Sequence[Any], image_shape: Sequence[int], network: dict
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -156,6 +167,9 @@ def _own_networks(
             return tf_keras.Sequential([inputs, layers.MLP(size, **network)])
 
         return {"network": encoder, "dtype": "float32"}, {}
+    if config.upper_latent_dims:
+        # The data depend on the lowest level alone.
+        return {}, {"network": partial(layers.MLP, num_inputs=config.latent_dim, **network)}
     if config.network == "mlp":
         return {}, {}
     if not image_shape:
@@ -168,6 +182,10 @@ def _own_networks(
 
 
 def _posterior(config: TrainConfig, network: dict) -> tf_keras.layers.Layer:
+    if config.posterior == "hierarchical":
+        return layers.HierarchicalPosterior(
+            _levels(config), upper_hidden_units=config.upper_hidden_units, **network
+        )
     if config.posterior in FLOWS:
         return layers.FlowPosterior(
             config.latent_dim, config.posterior, config.flow_steps, **network

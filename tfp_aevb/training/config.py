@@ -21,6 +21,7 @@ RESUMABLE = (
     "strategy",
 )
 
+TUPLES = ("hidden_units", "upper_latent_dims", "upper_hidden_units")
 MAX_SEED = 2**32 - 1
 KINDS = {
     tuple: "whole numbers",
@@ -103,20 +104,29 @@ class TrainConfig:
     )
     prior: str = _setting(
         "standard_normal",
-        "p(z); vamp is the mixture of q(z|u) at learned datapoints u, flow a RealNVP; the last "
-        "four are for unit, positive or simplex latents",
+        "p(z); vamp is the mixture of q(z|u) at learned datapoints u, flow a RealNVP; uniform to "
+        "dirichlet are for unit, positive or simplex latents; hierarchical: see upper_latent_dims",
         tuple(PRIORS),
     )
     prior_components: int = _setting(10, "components of a mixture or vamp prior", lower=1)
     posterior: str = _setting(
         "diagonal",
         "q(z|x): a Gaussian by its covariance (diagonal, full, low_rank); a flow of a diagonal one "
-        "(iaf, realnvp, spline); or z in (0, 1) (unit), positive, or on the simplex",
+        "(iaf, realnvp, spline); z in (0, 1) (unit), positive, or on the simplex; hierarchical: "
+        "see upper_latent_dims",
         tuple(POSTERIORS),
     )
     rank: int = _setting(2, "of a low_rank posterior", lower=1)
     flow_steps: int = _setting(2, "of a flow, posterior or prior", lower=1)
     latent_dim: int = _setting(20, "dimension of z", lower=1)
+    upper_latent_dims: tuple[int, ...] = _setting(
+        (),
+        "dimensions of further stochastic layers above z, e.g. 50: with --prior=hierarchical and "
+        "--posterior=hierarchical",
+    )
+    upper_hidden_units: tuple[int, ...] = _setting(
+        (100, 100), "hidden layers' widths between stochastic layers"
+    )
     hidden_units: tuple[int, ...] = _setting(
         (500,), "hidden layers' widths, of encoder and decoder, e.g. 500 or 200,200; may be empty"
     )
@@ -239,8 +249,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._check(field, getattr(self, field.name))
-        if any(units < 1 for units in self.hidden_units):
-            raise ValueError(f"--hidden_units must be positive, got {list(self.hidden_units)}")
+        for name in TUPLES:
+            if any(number < 1 for number in getattr(self, name)):
+                raise ValueError(f"--{name} must be positive, got {list(getattr(self, name))}")
         if self.learning_rate == 0.0:
             raise ValueError("--learning_rate must be positive, got 0")
         if self.seed > MAX_SEED:
@@ -340,7 +351,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain JSON types."""
         values = dataclasses.asdict(self)
-        return {**values, "hidden_units": list(self.hidden_units)}
+        return {**values, **{name: list(values[name]) for name in TUPLES}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
@@ -355,9 +366,8 @@ class TrainConfig:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown setting {name!r}{hint}")
-        if isinstance(values.get("hidden_units"), list):
-            values = {**values, "hidden_units": tuple(values["hidden_units"])}
-        return cls(**values)
+        lists = {name: tuple(values[name]) for name in TUPLES if isinstance(values.get(name), list)}
+        return cls(**{**values, **lists})
 
     def differences(self, other: "TrainConfig") -> list[str]:
         """Names the settings in which a run of `other` could not be gone on with as this one."""

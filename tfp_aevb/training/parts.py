@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfp_aevb.training.config import TrainConfig
 
-# Where z is, by posterior and by prior; a VampPrior goes with any posterior.
+# Where z is, by posterior and by prior; a VampPrior goes with any posterior. Several levels of z
+# go together alone.
 POSTERIORS = {
     **dict.fromkeys(("diagonal", "full", "low_rank", "iaf", "realnvp", "spline"), "real"),
-    **{name: name for name in ("unit", "positive", "simplex")},
+    **{name: name for name in ("unit", "positive", "simplex", "hierarchical")},
 }
 PRIORS = {
     **dict.fromkeys(("standard_normal", "diagonal_normal", "mixture", "flow"), "real"),
@@ -17,6 +18,7 @@ PRIORS = {
     "exponential": "positive",
     "log_normal": "positive",
     "dirichlet": "simplex",
+    "hierarchical": "hierarchical",
 }
 # Those whose KL is known in closed form.
 CLOSED_FORM_POSTERIORS = ("diagonal", "full", "low_rank")
@@ -48,8 +50,8 @@ def check_parts(config: "TrainConfig") -> None:
         raise ValueError(f"--prior=vamp needs --method=aevb, not {config.method}")
     if config.prior == "vamp" and config.likelihood == "mixed":
         raise ValueError(
-            "--prior=vamp learns datapoints, and those of --likelihood=mixed are not numbers alone; "
-            "use --prior=mixture"
+            "--prior=vamp learns datapoints, which cannot be those of --likelihood=mixed; use "
+            "--prior=mixture"
         )
     if config.method == "mcem" and PRIORS[config.prior] != "real":
         raise ValueError(
@@ -79,8 +81,18 @@ def check_parts(config: "TrainConfig") -> None:
 
 def _check_latents(config: "TrainConfig") -> None:
     latents, prior_latents = POSTERIORS[config.posterior], PRIORS[config.prior]
-    if prior_latents not in (None, latents):
-        fitting = [name for name, where in PRIORS.items() if where in (None, latents)]
+    if (config.posterior == "hierarchical") != bool(config.upper_latent_dims):
+        raise ValueError(
+            "--upper_latent_dims and --posterior=hierarchical need each other, got "
+            f"{list(config.upper_latent_dims)} and --posterior={config.posterior}"
+        )
+    if config.upper_latent_dims and (config.network != "mlp" or config.likelihood == "mixed"):
+        raise ValueError(
+            "--upper_latent_dims needs --network=mlp and is not for --likelihood=mixed"
+        )
+    if prior_latents not in (None, latents) or (latents == "hierarchical" and not prior_latents):
+        wanted = (latents,) if latents == "hierarchical" else (None, latents)
+        fitting = [name for name, where in PRIORS.items() if where in wanted]
         raise ValueError(
             f"--posterior={config.posterior} has {latents} latents and --prior={config.prior} "
             f"{prior_latents} ones; use --prior={' or '.join(fitting)}"
