@@ -37,6 +37,16 @@ def _fit(model: AEVB, x=X, **kwargs) -> dict:
     return model.fit(x, **{"verbose": 0, "batch_size": 10, **kwargs}).history
 
 
+def test_a_frozen_part_stays_as_it_is() -> None:
+    model = small_model()
+    model.decoder.trainable = False
+    model = compiled(AEVB(model.prior, model.encoder, model.decoder))
+    before = [weight.numpy() for weight in model.decoder.weights]
+    assert len(model.trainable_variables) == 4
+    _fit(model)
+    assert_same_arrays(before, [weight.numpy() for weight in model.decoder.weights])
+
+
 # Data in, results out.
 
 

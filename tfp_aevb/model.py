@@ -165,7 +165,12 @@ class AEVB(FusedModel):
         """
         with tf.GradientTape() as tape:
             self.bound(tf.zeros([1, *self.event_shape]), as_seed(0))
-        known = {id(variable) for variable in self.trainable_variables}
+        # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
+        known = {
+            id(part)
+            for variable in self.variables
+            for part in (variable, *getattr(variable, "values", ()))
+        }
         captured = [v for v in tape.watched_variables() if id(v) not in known]
         if captured:
             self.captured_variables = captured

@@ -27,6 +27,8 @@ OTHER_VALUES = {
     "rank": 1,
     "flow_steps": 5,
     "latent_dim": 7,
+    "upper_latent_dims": (4,),
+    "upper_hidden_units": (6,),
     "hidden_units": (30, 20),
     "network": "conv",
     "activation": "relu",
@@ -71,15 +73,17 @@ OTHER_VALUES = {
 TOGETHER = {
     name: value
     for name, value in OTHER_VALUES.items()
-    if name not in ("kl_weight", "kl_warmup_steps", "free_bits")
+    if name not in ("kl_weight", "kl_warmup_steps", "free_bits", "upper_latent_dims")
 }
+# What a setting needs beside it.
+NEEDS = {"upper_latent_dims": {"objective": "sgvb_a"}}
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
 
 
 def test_every_setting_has_another_value_here() -> None:
     assert list(OTHER_VALUES) == NAMES
     for name in NAMES:
-        config = TrainConfig(**{name: OTHER_VALUES[name]})
+        config = TrainConfig(**{**NEEDS.get(name, {}), name: OTHER_VALUES[name]})
         assert getattr(config, name) == OTHER_VALUES[name] != getattr(TrainConfig(), name)
 
 
@@ -106,7 +110,7 @@ def test_config_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_change_is_a_difference_unless_it_does_not_matter(name: str) -> None:
-    base = TrainConfig(binarize="dynamic")
+    base = TrainConfig(binarize="dynamic", **NEEDS.get(name, {}))
     changed = dataclasses.replace(base, **{name: OTHER_VALUES[name]})
     expected = [] if name in RESUMABLE else [name]
     assert changed.differences(base) == base.differences(changed) == expected

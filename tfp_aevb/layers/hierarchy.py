@@ -69,7 +69,7 @@ class GaussianChain(RowNoise, tfd.Distribution):
         )
         levels: list[tf.Tensor] = []
         for eps in tf.split(noise, self._dims, axis=-1):
-            loc, log_variance = self._parameters(levels)
+            loc, log_variance = self._moments(levels)
             levels.append(loc + tf.exp(0.5 * log_variance) * eps)
         return self._concat(levels)
 
@@ -79,12 +79,12 @@ class GaussianChain(RowNoise, tfd.Distribution):
         levels = levels if self._upwards else levels[::-1]
         total = 0.0
         for i, level in enumerate(levels):
-            loc, log_variance = self._parameters(levels[:i])
+            loc, log_variance = self._moments(levels[:i])
             density = tfd.MultivariateNormalDiag(loc, tf.exp(0.5 * log_variance))
             total += density.log_prob(level)
         return total
 
-    def _parameters(self, levels: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _moments(self, levels: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns mean and log-variance of the level that comes after `levels`."""
         params = self._first
         if levels:

@@ -125,7 +125,7 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
 
 
 def _prior(config: TrainConfig, event_shape: Sequence[int], network: dict) -> tf_keras.layers.Layer:
-    if config.prior == "hierarchical":
+    if config.upper_latent_dims:
         return layers.HierarchicalPrior(_levels(config), **_upper(config, network))
     if config.prior == "mixture":
         return layers.GaussianMixturePrior(config.latent_dim, config.prior_components)
@@ -182,7 +182,7 @@ def _own_networks(
 
 
 def _posterior(config: TrainConfig, network: dict) -> tf_keras.layers.Layer:
-    if config.posterior == "hierarchical":
+    if config.upper_latent_dims:
         return layers.HierarchicalPosterior(
             _levels(config), upper_hidden_units=config.upper_hidden_units, **network
         )

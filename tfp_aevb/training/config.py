@@ -104,16 +104,15 @@ class TrainConfig:
     )
     prior: str = _setting(
         "standard_normal",
-        "p(z); vamp is the mixture of q(z|u) at learned datapoints u, flow a RealNVP; uniform to "
-        "dirichlet are for unit, positive or simplex latents; hierarchical: see upper_latent_dims",
+        "p(z); vamp is the mixture of q(z|u) at learned datapoints u, flow a RealNVP; the last "
+        "four are for unit, positive or simplex latents",
         tuple(PRIORS),
     )
     prior_components: int = _setting(10, "components of a mixture or vamp prior", lower=1)
     posterior: str = _setting(
         "diagonal",
         "q(z|x): a Gaussian by its covariance (diagonal, full, low_rank); a flow of a diagonal one "
-        "(iaf, realnvp, spline); z in (0, 1) (unit), positive, or on the simplex; hierarchical: "
-        "see upper_latent_dims",
+        "(iaf, realnvp, spline); or z in (0, 1) (unit), positive, or on the simplex",
         tuple(POSTERIORS),
     )
     rank: int = _setting(2, "of a low_rank posterior", lower=1)
@@ -121,8 +120,8 @@ class TrainConfig:
     latent_dim: int = _setting(20, "dimension of z", lower=1)
     upper_latent_dims: tuple[int, ...] = _setting(
         (),
-        "dimensions of further stochastic layers above z, e.g. 50: with --prior=hierarchical and "
-        "--posterior=hierarchical",
+        "dimensions of further stochastic layers above z, e.g. 50: each the Gaussian prior of the "
+        "one below, and inferred from it",
     )
     upper_hidden_units: tuple[int, ...] = _setting(
         (100, 100), "hidden layers' widths between stochastic layers"

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfp_aevb.training.config import TrainConfig
 
-# Where z is, by posterior and by prior; a VampPrior goes with any posterior. Several levels of z
-# go together alone.
+# Where z is, by posterior and by prior; a VampPrior goes with any posterior.
 POSTERIORS = {
     **dict.fromkeys(("diagonal", "full", "low_rank", "iaf", "realnvp", "spline"), "real"),
-    **{name: name for name in ("unit", "positive", "simplex", "hierarchical")},
+    **{name: name for name in ("unit", "positive", "simplex")},
 }
 PRIORS = {
     **dict.fromkeys(("standard_normal", "diagonal_normal", "mixture", "flow"), "real"),
@@ -18,7 +17,6 @@ PRIORS = {
     "exponential": "positive",
     "log_normal": "positive",
     "dirichlet": "simplex",
-    "hierarchical": "hierarchical",
 }
 # Those whose KL is known in closed form.
 CLOSED_FORM_POSTERIORS = ("diagonal", "full", "low_rank")
@@ -46,6 +44,7 @@ LIKELIHOODS = tuple(SUPPORTS)
 def check_parts(config: "TrainConfig") -> None:
     """Raises a `ValueError`, one line with advice, unless the parts of a model fit each other."""
     _check_latents(config)
+    _check_levels(config)
     if config.prior == "vamp" and config.method != "aevb":
         raise ValueError(f"--prior=vamp needs --method=aevb, not {config.method}")
     if config.prior == "vamp" and config.likelihood == "mixed":
@@ -81,18 +80,8 @@ def check_parts(config: "TrainConfig") -> None:
 
 def _check_latents(config: "TrainConfig") -> None:
     latents, prior_latents = POSTERIORS[config.posterior], PRIORS[config.prior]
-    if (config.posterior == "hierarchical") != bool(config.upper_latent_dims):
-        raise ValueError(
-            "--upper_latent_dims and --posterior=hierarchical need each other, got "
-            f"{list(config.upper_latent_dims)} and --posterior={config.posterior}"
-        )
-    if config.upper_latent_dims and (config.network != "mlp" or config.likelihood == "mixed"):
-        raise ValueError(
-            "--upper_latent_dims needs --network=mlp and is not for --likelihood=mixed"
-        )
-    if prior_latents not in (None, latents) or (latents == "hierarchical" and not prior_latents):
-        wanted = (latents,) if latents == "hierarchical" else (None, latents)
-        fitting = [name for name, where in PRIORS.items() if where in wanted]
+    if prior_latents not in (None, latents):
+        fitting = [name for name, where in PRIORS.items() if where in (None, latents)]
         raise ValueError(
             f"--posterior={config.posterior} has {latents} latents and --prior={config.prior} "
             f"{prior_latents} ones; use --prior={' or '.join(fitting)}"
@@ -106,6 +95,24 @@ def _check_latents(config: "TrainConfig") -> None:
     if config.posterior == "low_rank" and config.rank > config.latent_dim:
         raise ValueError(
             f"--rank must be at most --latent_dim ({config.latent_dim}), got {config.rank}"
+        )
+
+
+def _check_levels(config: "TrainConfig") -> None:
+    if not config.upper_latent_dims:
+        return
+    needed = {"method": "aevb", "prior": "standard_normal", "posterior": "diagonal"}
+    for name, value in {**needed, "network": "mlp"}.items():
+        if getattr(config, name) != value:
+            raise ValueError(
+                f"--upper_latent_dims needs --{name}={value}, got {getattr(config, name)}"
+            )
+    if config.likelihood == "mixed":
+        raise ValueError("--upper_latent_dims is not for --likelihood=mixed")
+    if config.objective == "sgvb_b":
+        raise ValueError(
+            "--objective=sgvb_b needs a closed-form KL, and several stochastic layers have none; "
+            "use --objective=sgvb_a"
         )
 
 
