@@ -103,6 +103,10 @@ class VampPrior(Prior):
         self.event_shape = self._inputs_to_build[1:]
         self.data_support = support
 
+    def __call__(self, inputs: tf.Tensor | None = None, *args, **kwargs) -> tfd.Distribution:
+        """Raises a `ValueError`: the encoder is needed, see `given`."""
+        raise ValueError("a VampPrior is made of the encoder: call `given(encoder)`, as AEVB does")
+
     def build(self, input_shape) -> None:
         """Creates the pseudo-inputs."""
         normal = tf_keras.initializers.RandomNormal(stddev=1.0)
@@ -127,10 +131,6 @@ class VampPrior(Prior):
             tfd.Categorical(logits=tf.zeros([self.num_components])),
             getattr(posteriors, "tensor_distribution", posteriors),
         )
-
-    def distribution(self) -> tfd.Distribution:
-        """Raises a `ValueError`: the encoder is needed, see `given`."""
-        raise ValueError("a VampPrior is made of the encoder: call `given(encoder)`, as AEVB does")
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
