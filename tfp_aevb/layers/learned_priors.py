@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.noise import DiagonalGaussian, Flow
+from tfp_aevb.layers.noise import Flow
 from tfp_aevb.layers.priors import Prior
 
 
@@ -53,7 +53,8 @@ class FlowPrior(Prior):
 
     def distribution(self) -> tfd.Distribution:
         """Returns the flow."""
-        base = DiagonalGaussian(tf.zeros([self.latent_dim]), tf.ones([self.latent_dim]))
+        zeros = tf.zeros([self.latent_dim])
+        base = tfd.MultivariateNormalDiag(zeros, tf.ones_like(zeros))
         return Flow(base, flow_bijector(self.kind, self.steps, self.latent_dim), name="flow_prior")
 
     def get_config(self) -> dict:
