@@ -6,16 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
 from scipy import special, stats
+from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian, assert_mean, assert_one_line, gaussian_log_prob
 from tfp_aevb import layers
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.model import AEVB
 
-tfd = tfp.distributions
 J, B = 3, 4
 KINDS = ("iaf", "realnvp", "spline")
 every_kind = pytest.mark.parametrize("kind", KINDS)
