@@ -1,5 +1,6 @@
 """Every pair of prior, posterior, likelihood and objective that is claimed trains and is served."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_each_pair_of_parts_trains_and_is_served(combination: Combination, tmp_p
 
 
 def test_each_claimed_pair_of_parts_is_in_the_covering_set() -> None:
-    def pairs(combinations: object) -> set:
+    def pairs(combinations: Iterable[Combination]) -> set:
         return {(i, c[i], j, c[j]) for c in combinations for i in range(4) for j in range(i + 1, 4)}
 
     claimed = [c for c in all_combinations() if c.refusal() is None]

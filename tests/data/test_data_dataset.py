@@ -117,3 +117,15 @@ def test_data_modules_import_no_tensorflow() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_integers_that_are_no_pixels_are_not_divided(tmp_path) -> None:
+    counts = np.arange(40, dtype=np.int64).reshape(20, 2)
+    np.save(tmp_path / "counts.npy", counts)
+    name = str(tmp_path / "counts.npy")
+    assert load_dataset(name).scale == 255.0
+    raw = load_dataset(name, pixels=False)
+    assert raw.scale == 1.0
+    assert {int(v) for split in (raw.train, raw.validation, raw.test) for v in split.x.flat} == set(
+        range(40)
+    )

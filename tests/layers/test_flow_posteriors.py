@@ -6,16 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras
 from scipy import special, stats
+from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian, assert_mean, assert_one_line, gaussian_log_prob
 from tfp_aevb import layers
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.model import AEVB
 
-tfd = tfp.distributions
 J, B = 3, 4
 KINDS = ("iaf", "realnvp", "spline")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -167,7 +166,7 @@ def test_constrained_posteriors_have_the_density_of_their_transformation(support
     assert (q.batch_shape, q.event_shape) == ([B], [J])
     z = q.sample(7, seed=[1, 2])
     expected = _constrained_log_density(support, z.numpy().astype(np.float64), params)
-    assert np.abs(expected).min() > 0.01
+    assert np.abs(expected).max() > 0.5  # so that 1% shows
     for value in (z, tf.identity(z)):
         np.testing.assert_allclose(q.log_prob(value), expected, rtol=1e-3, atol=1e-4)
 
@@ -180,7 +179,7 @@ def test_the_simplex_density_integrates_to_one() -> None:
     uniform = uniform[(uniform > 0.0).all(-1)]
     density = np.exp(q.log_prob(uniform[:, None, :]).numpy()[:, 0].astype(np.float64))
     assert_mean(0.5 * density, 1.0)
-    assert np.std(density) / np.sqrt(len(density)) < 0.005
+    assert np.std(density) / np.sqrt(len(density)) < 0.01
 
 
 @pytest.mark.parametrize("support", ["unit", "positive", "simplex"])

@@ -79,7 +79,7 @@ def _discretized_logistic(x: np.ndarray, params: np.ndarray) -> np.ndarray:
     return np.log(np.sum(_level_probabilities(params) * chosen, axis=-1))
 
 
-CASES = {
+CASES: dict[str, tuple] = {
     "poisson": (layers.PoissonLikelihood, 1, COUNTS, _poisson, ()),
     "negative_binomial": (layers.NegativeBinomialLikelihood, 2, COUNTS, _negative_binomial, ()),
     "zero_inflated_poisson": (

@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, Flow, LowRankGaussian, TransformedGaussian
+from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -136,7 +136,7 @@ class FlowPosterior(NetworkDistribution):
             tf.exp(0.5 * bounded_log_variance(log_variance)),
         )
         bijector = flow_bijector(kind, steps, latent_dim, tf.tanh(context), weights)
-        return Flow(gaussian, bijector, name=kind)
+        return RowFlow(gaussian, bijector, name=kind)
 
     @property
     def own_parameters(self) -> list[tf.Variable]:

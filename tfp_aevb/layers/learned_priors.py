@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.noise import DiagonalGaussian, Flow
+from tfp_aevb.layers.noise import Flow
 from tfp_aevb.layers.priors import Prior
 
 
@@ -53,7 +53,8 @@ class FlowPrior(Prior):
 
     def distribution(self) -> tfd.Distribution:
         """Returns the flow."""
-        base = DiagonalGaussian(tf.zeros([self.latent_dim]), tf.ones([self.latent_dim]))
+        zeros = tf.zeros([self.latent_dim])
+        base = tfd.MultivariateNormalDiag(zeros, tf.ones_like(zeros))
         return Flow(base, flow_bijector(self.kind, self.steps, self.latent_dim), name="flow_prior")
 
     def get_config(self) -> dict:
@@ -103,6 +104,10 @@ class VampPrior(Prior):
         self.event_shape = self._inputs_to_build[1:]
         self.data_support = support
 
+    def __call__(self, inputs: tf.Tensor | None = None, *args, **kwargs) -> tfd.Distribution:
+        """Raises a `ValueError`: the encoder is needed, see `given`."""
+        raise ValueError("a VampPrior is made of the encoder: call `given(encoder)`, as AEVB does")
+
     def build(self, input_shape) -> None:
         """Creates the pseudo-inputs."""
         normal = tf_keras.initializers.RandomNormal(stddev=1.0)
@@ -127,10 +132,6 @@ class VampPrior(Prior):
             tfd.Categorical(logits=tf.zeros([self.num_components])),
             getattr(posteriors, "tensor_distribution", posteriors),
         )
-
-    def distribution(self) -> tfd.Distribution:
-        """Raises a `ValueError`: the encoder is needed, see `given`."""
-        raise ValueError("a VampPrior is made of the encoder: call `given(encoder)`, as AEVB does")
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -159,8 +159,8 @@ class TransformedGaussian(tfd.TransformedDistribution, RowNoise):
     """A bijector of a `DiagonalGaussian`, whose noise is therefore by row."""
 
 
-class Flow(TransformedGaussian):
-    """A `TransformedGaussian` over all of R^J."""
+class Flow(tfd.TransformedDistribution):
+    """A distribution transformed by a flow, over all of R^J."""
 
     def _default_event_space_bijector(self) -> tfp.bijectors.Bijector:
         return tfp.bijectors.Identity()
@@ -175,3 +175,7 @@ class Flow(TransformedGaussian):
             shape = tf.concat([self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
             z = tf.broadcast_to(z, tf.broadcast_dynamic_shape(tf.shape(z), shape))
         return super()._log_prob(z, **kwargs)
+
+
+class RowFlow(Flow, RowNoise):
+    """A flow of a `DiagonalGaussian`, whose noise is therefore by row."""
