@@ -46,8 +46,7 @@ for table, (names, rows) in TABLES.items():
 
 # %% [markdown]
 # Fit, score and complete from the command line; `main` is `python -m tfp_aevb`. A column's kind is
-# inferred, or stated with `--columns`: blood values are measurements, though many are whole
-# numbers.
+# inferred, or stated with `--columns`: blood values are measurements, many of them whole numbers.
 
 # %%
 STATED = {"diabetes": ["--columns=s1:real,s2:real,s3:real,s4:real,s6:real"], "wine": []}

@@ -1,5 +1,6 @@
 """Tables from .csv files: kinds, missing cells, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,9 +154,7 @@ def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
     columns = read_table(written(tmp_path, TEXT)).columns
     for text, part in (("age,sex\n1,f\n", "'visits'"), (TEXT.replace("year", "day"), "'year'")):
         path = written(tmp_path, text, "new.csv")
-        assert_one_line(
-            lambda p=path: read_table(p, columns=columns), ValueError, "no column", part
-        )
+        assert_one_line(partial(read_table, path, columns=columns), ValueError, "no column", part)
     more = written(tmp_path, TEXT.replace("year", "year,x").replace("200", "1,200"), "more.csv")
     assert_one_line(lambda: read_table(more, columns=columns), ValueError, "'x'")
     missing = str(tmp_path / "none.csv")
@@ -176,4 +175,4 @@ def test_kinds_that_do_not_suit_the_column_are_refused(tmp_path: Path) -> None:
         ("income:count", ("line 2", "'-12.5'")),
         ("nome:real", ("'nome'", "--columns")),
     ):
-        assert_one_line(lambda k=kinds: read_table(path, k), ValueError, *parts)
+        assert_one_line(partial(read_table, path, kinds), ValueError, *parts)

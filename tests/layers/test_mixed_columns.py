@@ -1,5 +1,6 @@
 """The joint likelihood of mixed columns, and its missing cells, against exact values."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -314,4 +315,4 @@ def test_columns_that_are_none_are_refused(arguments: dict, part: str) -> None:
 
 def test_a_likelihood_needs_columns_of_different_names() -> None:
     for columns in ([], [Column("a", "real")] * 2, [{"nome": "a"}]):
-        assert_one_line(lambda c=columns: MixedLikelihood(c), ValueError, "`columns`")
+        assert_one_line(partial(MixedLikelihood, columns), ValueError, "`columns`")

@@ -160,7 +160,7 @@ def _of_weights(state: WeightedState, x: tf.Tensor) -> Imputation:
     """Returns what weighted draws found; `x` [S * B, ...event] are resampled."""
     sizes = np.exp(2.0 * state.log_total.numpy() - state.log_squares.numpy())
     mean, stddev = state.mean.numpy(), np.sqrt(state.variance.numpy())
-    draws = x.numpy().reshape(-1, *mean.shape)
+    draws = x.numpy().reshape(-1, len(mean), *x.shape[1:])
     return Imputation(mean, stddev, draws, np.full_like(sizes, np.nan), sizes)
 
 

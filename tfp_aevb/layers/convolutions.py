@@ -98,8 +98,10 @@ class ConvEncoder(_ConvNetwork):
             raise ValueError(
                 f"images have shape {list(self.image_shape)}, the inputs {list(input_shape)}"
             )
-        options = self._options(self.activation)
-        self._layers = [tf_keras.layers.Conv2D(count, **options) for count in self.filters]
+        self._layers = [
+            tf_keras.layers.Conv2D(count, **self._options(self.activation))
+            for count in self.filters
+        ]
         channels = [self._channels, *self.filters]
         for layer, count in zip(self._layers, channels, strict=False):
             layer.build((None, None, None, count))
@@ -140,8 +142,10 @@ class ConvDecoder(_ConvNetwork):
         self._head = self._mlp(math.prod(self._small))
         self._head.build(input_shape)
         counts = self.filters[::-1]
-        options = self._options(self.activation)
-        self._layers = [tf_keras.layers.Conv2DTranspose(c, **options) for c in counts[1:]]
+        self._layers = [
+            tf_keras.layers.Conv2DTranspose(count, **self._options(self.activation))
+            for count in counts[1:]
+        ]
         last = {**self._options(None), "use_bias": False}
         self._layers.append(tf_keras.layers.Conv2DTranspose(self._channels * self._heads, **last))
         for layer, count in zip(self._layers, counts, strict=True):
