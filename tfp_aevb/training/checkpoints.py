@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.files import write_atomically, write_text
+from tfp_aevb.data.npy import read_archive
+from tfp_aevb.files import write_atomically, write_text, writing
 from tfp_aevb.training.fused import FusedModel, NonFiniteBoundError
 
 KEEP = 2
@@ -40,10 +41,14 @@ class Checkpoints:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         content = buffer.getvalue()
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.npz"
+        with writing(path):  # a run's folder that has vanished is not made again
+            self._directory.mkdir(exist_ok=True)
+        # The checksum comes first, beside that of the file it replaces: there is no moment at
+        # which a whole checkpoint counts as damaged.
+        digests = {hashlib.sha256(part).hexdigest() for part in (content, _verified(path)) if part}
+        write_text(path.with_suffix(".sha256"), "\n".join(sorted(digests)) + "\n")
         write_atomically(path, lambda file: file.write(content))
-        write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
         kept = [path for path in self._paths() if _verified(path) is not None][:KEEP]
         for old in set(self._paths()) - set(kept):
             old.with_suffix(".sha256").unlink(missing_ok=True)
@@ -72,8 +77,7 @@ class Checkpoints:
             if content is None:
                 warnings.append(f"checkpoint {path.name} is damaged or half-written: passed over")
                 continue
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                _assign(_state(model), arrays, path)
+            _assign(_state(model), read_archive(io.BytesIO(content), f"checkpoint {path}"), path)
             return int(model.optimizer.iterations.numpy()), warnings
         if warnings:
             raise ValueError(
@@ -109,14 +113,13 @@ def _verified(path: Path) -> bytes | None:
     """Returns the file's content if its checksum agrees."""
     try:
         content = path.read_bytes()
-        expected = path.with_suffix(".sha256").read_text().strip()
+        expected = path.with_suffix(".sha256").read_bytes().split()
     except OSError:
         return None
-    return content if hashlib.sha256(content).hexdigest() == expected else None
+    return content if hashlib.sha256(content).hexdigest().encode() in expected else None
 
 
-def _assign(state: dict[str, tf.Variable], arrays: np.lib.npyio.NpzFile, path: Path) -> None:
-    saved = {name: arrays[name] for name in arrays.files}
+def _assign(state: dict[str, tf.Variable], saved: dict[str, np.ndarray], path: Path) -> None:
     if saved.keys() != state.keys():
         raise ValueError(f"checkpoint {path} is of another model: its variables differ")
     for name, variable in state.items():
@@ -124,6 +127,11 @@ def _assign(state: dict[str, tf.Variable], arrays: np.lib.npyio.NpzFile, path: P
             raise ValueError(
                 f"checkpoint {path} is of another model: {name} has shape {saved[name].shape}, "
                 f"expected {tuple(variable.shape)}"
+            )
+        if saved[name].dtype != variable.dtype.as_numpy_dtype:
+            raise ValueError(
+                f"checkpoint {path} is of another model: {name} is {saved[name].dtype}, "
+                f"expected {variable.dtype.name}"
             )
     for name, variable in state.items():
         variable.assign(saved[name])
