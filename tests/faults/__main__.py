@@ -9,10 +9,24 @@ from pathlib import Path
 from tests.faults.processes import import_everything
 from tests.faults.record import write_rows
 
-# Row -> (module, tries of the long part, whether children are forked).
+# Row -> (module, tries of the long part).
 ROWS = {
-    "kill": ("kill", 200, True),
-    "stop": ("kill", 20, True),
+    "kill": ("kill", 200),
+    "stop": ("kill", 20),
+    "disk": ("disk", 20),
+    "limit": ("disk", 20),
+    "vanish": ("disk", 20),
+    "damage": ("disk", 500),
+    "metrics": ("tables", 2000),
+    "locks": ("tables", 50),
+    "numbers": ("numeric", 60),
+    "serve": ("serving", 36_000),
+    "calibrate": ("trust", 2000),
+    "blocks": ("trust", 10),
+    "seeds": ("trust", 10),
+    "endure": ("endurance", 20),
+    "mutate": ("mutate", 200),
+    "fuzz": ("inputs", 100_000),
 }
 
 
@@ -24,9 +38,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also put the rows into this CSV file")
     options = parser.parse_args()
-    module, tries, _ = ROWS[options.row]
+    module, tries = ROWS[options.row]
     tries = options.tries or tries
-    import_everything()
+    import_everything(package=options.row != "mutate")
     harness = getattr(importlib.import_module(f"tests.faults.{module}"), options.row)
     with tempfile.TemporaryDirectory() as folder:
         rows = harness(tries, options.seed, Path(folder))

@@ -9,13 +9,13 @@ from pathlib import Path
 from tests.faults.points import KILLS, Points
 from tests.faults.processes import BROKEN, Outcome, forked
 from tests.faults.record import Row
-from tests.faults.runs_under_fault import differences, result_of, strays, train, write_data
+from tests.faults.runs_under_fault import differences, reference, result_of, strays, train
 
 
 def kill(tries: int, seed: int, folder: Path) -> list[Row]:
     """SIGKILL at random disk operations (three of four) and at random times (the fourth)."""
-    data, choose = write_data(folder), random.Random(seed)
-    reference, operations, seconds = _reference(folder, data)
+    choose = random.Random(seed)
+    data, expected, operations, seconds = reference(folder)
     row = Row("SIGKILL", "resumes; result bit for bit that of an uninterrupted run")
     chain = 0
     while row.tries < tries:
@@ -24,7 +24,7 @@ def kill(tries: int, seed: int, folder: Path) -> list[Row]:
         chain += 1
         if outcome.code != 0:
             row.lose(f"{workdir.name}, code {outcome.code}: {outcome.line}")
-        elif changed := differences(reference, result_of(workdir)):
+        elif changed := differences(expected, result_of(workdir)):
             row.err(f"{workdir.name}: {changed}")
         elif left := strays(workdir):
             row.err(f"{workdir.name} keeps {left[:3]}")
@@ -58,8 +58,8 @@ def _killed_until_done(
 
 def stop(tries: int, seed: int, folder: Path) -> list[Row]:
     """SIGTERM and SIGINT at random times while training and after it."""
-    data, choose = write_data(folder), random.Random(seed)
-    reference, _, seconds = _reference(folder, data)
+    choose = random.Random(seed)
+    data, expected, _, seconds = reference(folder)
     rows = []
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         row = Row(signum.name, f"exit code {code}: stopped at step S; the same command goes on")
@@ -78,7 +78,7 @@ def stop(tries: int, seed: int, folder: Path) -> list[Row]:
                 row.err(outcome.line)
             if forked(lambda workdir=workdir: train(workdir, data)).code != 0:
                 row.lose("cannot go on")
-            elif changed := differences(reference, result_of(workdir)):
+            elif changed := differences(expected, result_of(workdir)):
                 row.err(f"{changed}")
         rows.append(row)
     return rows
@@ -87,19 +87,3 @@ def stop(tries: int, seed: int, folder: Path) -> list[Row]:
 def _train_with(points: Points, workdir: Path, data: Path) -> int:
     points.install()
     return train(workdir, data)
-
-
-def _reference(folder: Path, data: Path) -> tuple[dict, int, float]:
-    """Runs without faults; returns the result, how many disk operations, and how long it took."""
-    counted = folder / "operations"
-
-    def count() -> int:
-        points = Points().install()
-        code = train(folder / "whole", data)
-        counted.write_text(str(points.count))
-        return code
-
-    outcome = forked(count)
-    if outcome.code != 0:
-        raise RuntimeError(f"the run without faults failed: {outcome.stderr}")
-    return result_of(folder / "whole"), int(counted.read_text()), outcome.seconds

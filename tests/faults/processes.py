@@ -4,6 +4,8 @@ The parent imports TensorFlow and never computes with it; each child then makes 
 """
 
 import contextlib
+import importlib
+import json
 import os
 import resource
 import signal
@@ -13,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 BROKEN = 70  # exit code of a child that ended by an exception: a traceback in a user's eyes
 
@@ -36,15 +38,17 @@ class Outcome(NamedTuple):
         return self.code in (0, 1, 2, 130, 143) and "Traceback" not in self.stderr
 
 
-def import_everything() -> None:
-    """Imports what a run needs; call it before the first fork."""
+def import_everything(package: bool = True) -> None:
+    """Imports what a run needs, with or without our own package; call it before the first fork."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tfp_aevb.commands.runtime import start
 
     start()
-    import matplotlib.figure  # noqa: F401
+    for module in ("matplotlib.figure", "tensorflow_probability", "tf_keras"):
+        importlib.import_module(module)
 
-    import tfp_aevb.training.run  # noqa: F401
+    if package:
+        importlib.import_module("tfp_aevb.training.run")
 
 
 def forked(
@@ -118,3 +122,22 @@ def memory_of(pid: int | str = "self") -> int:
 def descriptors_of(pid: int | str = "self") -> int:
     """Returns how many files a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def in_child(action: Callable[[], Any], timeout: float = 3600.0) -> Any:
+    """Returns what `action` returns, which must be JSON-able, from a child.
+
+    Raises:
+        RuntimeError: if the child failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "answer.json")
+
+        def answer() -> int:
+            path.write_text(json.dumps(action()))
+            return 0
+
+        outcome = forked(answer, timeout=timeout)
+        if outcome.code != 0:
+            raise RuntimeError(f"code {outcome.code}: {outcome.stderr}")
+        return json.loads(path.read_text())

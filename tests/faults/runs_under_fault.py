@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from tests.faults.points import Points
+from tests.faults.processes import forked
 from tests.integration.runs import checkpoint_arrays, command, metric_rows, newest_step
+from tfp_aevb.model import AEVB
 from tfp_aevb.training import results
+from tfp_aevb.training.build import build_model
+from tfp_aevb.training.config import TrainConfig
 
 STEPS = 60
 
@@ -66,3 +71,25 @@ def strays(workdir: Path) -> list[str]:
     """Names the files that are left of operations that did not end."""
     names = (path.relative_to(workdir) for path in workdir.rglob(".*"))
     return sorted(str(name) for name in names if name.name != ".lock")
+
+
+def reference(folder: Path) -> tuple[Path, dict[str, Any], int, float]:
+    """Runs without faults; returns the data, the result, its disk operations and its seconds."""
+    data, counted = write_data(folder), folder / "operations"
+
+    def count() -> int:
+        points = Points().install()
+        code = train(folder / "whole", data)
+        counted.write_text(str(points.count))
+        return code
+
+    outcome = forked(count)
+    if outcome.code != 0:
+        raise RuntimeError(f"the run without faults failed: {outcome.stderr}")
+    return data, result_of(folder / "whole"), int(counted.read_text()), outcome.seconds
+
+
+def tiny_model(**settings: Any) -> AEVB:
+    """Returns the tiny run's model, with other settings if given."""
+    config = TrainConfig(**{"hidden_units": (6,), "latent_dim": 2, "xla": False, **settings})
+    return build_model(config, (30,), 48)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfp_aevb.data.npy import read_archive
 from tfp_aevb.files import write_atomically, write_text, writing
 from tfp_aevb.training.fused import FusedModel, NonFiniteBoundError
+from tfp_aevb.training.metrics_log import read_rows
 
 KEEP = 2
 
@@ -19,14 +20,17 @@ class Checkpoints:
     """The checkpoints of one run: `step-00000500.npz` and its `.sha256` in one folder.
 
     A checkpoint counts only if its checksum agrees, so that a half-written or damaged one is
-    passed over for the one before it. The newest two good ones are kept.
+    passed over for the one before it. The newest two good ones are kept, and the one with the
+    best validation bound.
 
     Args:
         directory: folder, created when first written to.
+        metrics: the run's `metrics.csv`, which tells the bounds; by default none is best.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, metrics: Path | None = None) -> None:
         self._directory = directory
+        self._metrics = metrics
 
     def save(self, model: FusedModel) -> Path:
         """Writes the state of `model` after `model.optimizer.iterations` updates.
@@ -49,8 +53,9 @@ class Checkpoints:
         digests = {hashlib.sha256(part).hexdigest() for part in (content, _verified(path)) if part}
         write_text(path.with_suffix(".sha256"), "\n".join(sorted(digests)) + "\n")
         write_atomically(path, lambda file: file.write(content))
-        kept = [path for path in self._paths() if _verified(path) is not None][:KEEP]
-        for old in set(self._paths()) - set(kept):
+        good = [path for path in self._paths() if _verified(path) is not None]
+        kept = {*good[:KEEP], *self._best(good)}
+        for old in set(self._paths()) - kept:
             old.with_suffix(".sha256").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
         return path
@@ -84,6 +89,13 @@ class Checkpoints:
                 f"all checkpoints in {self._directory} are damaged; remove them to start again"
             )
         return 0, warnings
+
+    def _best(self, paths: list[Path]) -> list[Path]:
+        """The path whose step has the best validation bound, if one has any."""
+        rows = read_rows(self._metrics) if self._metrics else []
+        bounds = {int(row["step"]): row["validation_elbo"] for row in rows}
+        scored = [path for path in paths if _step_of(path) in bounds]
+        return sorted(scored, key=lambda path: bounds[_step_of(path)])[-1:]
 
     def _paths(self) -> list[Path]:
         """All checkpoints, the newest first."""

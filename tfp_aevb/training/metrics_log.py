@@ -35,7 +35,7 @@ class MetricsLog:
         self._path = path
         self.rows = [
             row
-            for row in (_read(path) if path.exists() else [])
+            for row in read_rows(path)
             if row["step"] <= step and (row["step"] % interval == 0 or row["step"] == total_steps)
         ]
         self.warning = ""
@@ -63,7 +63,10 @@ class MetricsLog:
         write_text(self._path, "\n".join([",".join(COLUMNS), *lines]) + "\n")
 
 
-def _read(path: Path) -> list[dict[str, float]]:
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Returns the rows of the file that can be trusted; none if there is no file."""
+    if not path.exists():
+        return []
     text = path.read_text(errors="replace")
     # Without its line end the last line may have lost digits.
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]

@@ -75,7 +75,7 @@ def train_and_evaluate(
             step = _check_resumable(config, run)
             dataset = load_data(config)
             check_data(config, dataset, run.read()[1] if step is not None else None)
-            shared = Checkpoints(run.checkpoints)
+            shared = Checkpoints(run.checkpoints, run.metrics)
             if is_chief(strategy):
                 stack.callback(run.claim().release)
                 run.check_config(config)  # again: another process may have been faster
@@ -139,7 +139,7 @@ def _train(
     extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
     """Trains from the `shared` checkpoints on; writes into `run`."""
-    checkpoints = Checkpoints(run.checkpoints)
+    checkpoints = Checkpoints(run.checkpoints, run.metrics)
     while True:
         step, warnings = shared.restore(model)
         _check_agreement(model, step)
