@@ -76,9 +76,10 @@ def locks(tries: int, seed: int, folder: Path) -> list[Row]:
 def _hold(run: Workdir) -> None:
     """Claims the folder until this process is killed."""
     try:
-        run.claim()
+        lock = run.claim()
         (run.path / "claimed").touch()
         signal.pause()
+        lock.release()
     finally:
         os._exit(1)
 

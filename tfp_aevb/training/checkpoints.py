@@ -41,7 +41,7 @@ class Checkpoints:
         step = int(model.optimizer.iterations.numpy())
         arrays = {key: variable.numpy() for key, variable in _state(model).items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise NonFiniteBoundError(step)  # the next update would meet it
+            raise NonFiniteBoundError(step, parameter=True)  # the next update would meet it
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         content = buffer.getvalue()

@@ -13,7 +13,7 @@ from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
-from tfp_aevb.training.loops import Minibatch, block_function
+from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.observations import Observations, as_observations, is_array
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 
@@ -24,17 +24,18 @@ METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
 class NonFiniteBoundError(FloatingPointError):
-    """A bound became NaN or infinite.
+    """A bound became NaN or infinite, or a parameter.
 
     Args:
         step: the number of updates before it; the next one met it, if it was met in training.
         evaluation: `validation` or `evaluation`, if it was met in one.
+        parameter: whether a parameter was found so, which the bound need not show.
     """
 
-    def __init__(self, step: int, evaluation: str = "") -> None:
-        which = f"{evaluation} bound" if evaluation else "bound"
+    def __init__(self, step: int, evaluation: str = "", *, parameter: bool = False) -> None:
+        which = "a parameter" if parameter else f"the {evaluation} bound".replace("  ", " ")
         super().__init__(
-            f"the {which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
+            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
             "the learning rate, or check the data and the model's scales"
         )
         self.step = step
@@ -277,6 +278,8 @@ class FusedModel(tf_keras.Model):
                     break
                 num_steps = int(block.num_steps)
                 finite_steps = int(run_block(block))
+                if finite_steps == BAD_PARAMETERS:
+                    raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps
