@@ -37,7 +37,7 @@ setup(
         "tensorflow-datasets>=4.9.7,<5",
         "tensorboard>=2.20,<3",
         # Needed and not declared by TensorFlow Probability and TensorFlow Datasets.
-        "setuptools>=65",
+        "setuptools>=65,<100",
         "importlib_resources>=6,<8",
     ],
     extras_require={

@@ -17,7 +17,7 @@ ROWS = {
     "limit": ("disk", 20),
     "vanish": ("disk", 20),
     "damage": ("disk", 500),
-    "metrics": ("tables", 2000),
+    "metrics": ("tables", 1000),
     "locks": ("tables", 50),
     "numbers": ("numeric", 60),
     "serve": ("serving", 36_000),
@@ -27,6 +27,7 @@ ROWS = {
     "endure": ("endurance", 20),
     "mutate": ("mutate", 200),
     "fuzz": ("inputs", 100_000),
+    "guided": ("guided", 100_000),
 }
 
 

@@ -63,7 +63,7 @@ def vanish(tries: int, seed: int, folder: Path) -> list[Row]:
     for attempt in range(tries):
         workdir = folder / f"vanishing{attempt}"
         points = Points(
-            choose.randint(4, operations - 30), partial(shutil.move, workdir, folder / "away")
+            choose.randint(4, operations - 30), partial(_move, workdir, folder / "away")
         )
         outcome = forked(partial(_train_with, points, workdir, data))
         row.tries += 1
@@ -122,6 +122,10 @@ def damage(tries: int, seed: int, folder: Path) -> list[Row]:
             if "another model" not in str(error):
                 foreign.err(str(error))
     return [*rows, foreign]
+
+
+def _move(source: Path, target: Path) -> None:
+    shutil.move(source, target)
 
 
 def _flip(choose: random.Random, path: Path) -> None:

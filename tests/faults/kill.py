@@ -66,7 +66,7 @@ def stop(tries: int, seed: int, folder: Path) -> list[Row]:
         for attempt in range(tries):
             workdir = folder / f"{signum.name}{attempt}"
             outcome = forked(
-                lambda workdir=workdir: train(workdir, data),
+                partial(train, workdir, data),
                 signal_after=choose.uniform(0.0, seconds),
                 signum=signum,
             )
@@ -76,7 +76,7 @@ def stop(tries: int, seed: int, folder: Path) -> list[Row]:
                 row.err(f"code {outcome.code}: {outcome.line}")
             if outcome.code == BROKEN or "Traceback" in outcome.stderr:
                 row.err(outcome.line)
-            if forked(lambda workdir=workdir: train(workdir, data)).code != 0:
+            if forked(partial(train, workdir, data)).code != 0:
                 row.lose("cannot go on")
             elif changed := differences(expected, result_of(workdir)):
                 row.err(f"{changed}")

@@ -70,30 +70,23 @@ def changes(tree: ast.Module) -> Iterator[tuple[int, str, Callable[[], None]]]:
 
 def _changes_of(node: Any) -> Iterator[tuple[int, str, Callable[[], None]]]:
     if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPS:
-        new = SWAPS[type(node.op)]
-        if not isinstance(node, ast.BinOp) or not _is_annotation(node):
-            yield (
-                node.lineno,
-                f"{type(node.op).__name__} to {new.__name__}",
-                partial(setattr, node, "op", new()),
-            )
+        swap = SWAPS[type(node.op)]
+        what = f"{type(node.op).__name__} to {swap.__name__}"
+        yield node.lineno, what, partial(setattr, node, "op", swap())
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
-        new = SWAPS[type(node.ops[0])]
-        how = partial(node.ops.__setitem__, 0, new())
-        yield node.lineno, f"{type(node.ops[0]).__name__} to {new.__name__}", how
+        swap = SWAPS[type(node.ops[0])]
+        what = f"{type(node.ops[0]).__name__} to {swap.__name__}"
+        yield node.lineno, what, partial(node.ops.__setitem__, 0, swap())
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield node.lineno, "minus lost", partial(setattr, node, "op", ast.UAdd())
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        new = node.value + 1 if isinstance(node.value, int) else node.value * 1.1 + 0.1
-        yield node.lineno, f"{node.value} to {new}", partial(setattr, node, "value", new)
+    elif isinstance(node, ast.Constant):
+        old: Any = node.value
+        if type(old) in (int, float):
+            new = old + 1 if type(old) is int else old * 1.1 + 0.1
+            yield node.lineno, f"{old} to {new}", partial(setattr, node, "value", new)
     elif isinstance(node, ast.Attribute) and node.attr in NAMES and _is_tf(node.value):
-        new = NAMES[node.attr]
-        what = f"{node.attr} to {new}"
-        yield node.lineno, what, partial(_rename, node, new)
-
-
-def _is_annotation(node: ast.BinOp) -> bool:
-    return isinstance(node.op, ast.BitOr)
+        name = NAMES[node.attr]
+        yield node.lineno, f"{node.attr} to {name}", partial(_rename, node, name)
 
 
 def _is_tf(node: ast.AST) -> bool:

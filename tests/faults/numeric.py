@@ -118,7 +118,9 @@ def _poison_gradients(model: Any, poison: Any) -> None:
     model.losses_and_gradients = poisoned
 
 
-def _expect(action: Callable[[], Any], what: str, refusals: tuple[type, ...]) -> list[str]:
+def _expect(
+    action: Callable[[], Any], what: str, refusals: tuple[type[Exception], ...]
+) -> list[str]:
     """Returns a remark unless `action` gives finite numbers or is refused in one line."""
     try:
         values = action()

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfp_aevb.files import write_text
 
 COLUMNS = ("fault", "tries", "lost", "wrong", "message", "command")
+BEGIN, END = "<!-- rows of reliability.csv -->", "<!-- end of rows -->"
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Row:
 
 
 def write_rows(path: Path, rows: list[Row], command: str) -> None:
-    """Puts rows into the CSV file, in place of those of the same faults."""
+    """Puts rows into the CSV file, and into the page beside it, in place of the same faults'."""
     kept: dict[str, list[str]] = {}
     if path.exists():
         for line in list(csv.reader(path.read_text().splitlines()))[1:]:
@@ -57,3 +58,14 @@ def write_rows(path: Path, rows: list[Row], command: str) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept.values()])
     write_text(path, text.getvalue())
+    page = path.with_suffix(".md")
+    if page.exists():
+        before, _, rest = page.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        write_text(page, f"{before}{BEGIN}\n{_table(list(kept.values()))}{END}{after}")
+
+
+def _table(rows: list[list[str]]) -> str:
+    cells = [[*row[:-1], f"`{row[-1]}`"] for row in rows]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *cells]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)

@@ -52,7 +52,7 @@ def npy(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def npz(**arrays: np.ndarray) -> bytes:
+def npz(**arrays: Any) -> bytes:
     """Returns a compressed .npz file."""
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)

@@ -5,6 +5,7 @@ import random
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.faults.processes import forked
@@ -62,13 +63,13 @@ def locks(tries: int, seed: int, folder: Path) -> list[Row]:
         while not (run.path / "claimed").exists():
             time.sleep(0.001)
         second.tries += 1
-        outcome = forked(lambda run=run: _claim(run))
+        outcome = forked(partial(_claim, run))
         if outcome.code != 1 or f"process {child} on {socket.gethostname()}" not in outcome.stderr:
             second.err(f"code {outcome.code}: {outcome.line}")
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         stale.tries += 1
-        if forked(lambda run=run: _claim(run)).code != 0:
+        if forked(partial(_claim, run)).code != 0:
             stale.lose("refused")
     return [second, stale]
 
