@@ -68,7 +68,7 @@ def vanish(tries: int, seed: int, folder: Path) -> list[Row]:
         outcome = forked(partial(_train_with, points, workdir, data))
         row.tries += 1
         _check_line(row, outcome, "")
-        if workdir.exists() and any(workdir.rglob("*.npz")):
+        if workdir.exists():
             row.err(f"{workdir.name} was made again: {sorted(workdir.rglob('*'))[:3]}")
         shutil.rmtree(workdir, ignore_errors=True)
         if newest_step(folder / "away") == 0:

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import assert_one_line
 from tests.training.test_config import TOGETHER
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.files import WriteError
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir, flag_file
 
@@ -148,3 +149,10 @@ def test_a_start_killed_between_its_two_files_is_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         run_in(tmp_path)
     assert Workdir(tmp_path).check_config(TrainConfig())
+
+
+def test_a_folder_that_has_vanished_is_found_out(tmp_path: Path) -> None:
+    run = run_in(tmp_path / "run")
+    run.check_present()
+    run.path.rename(tmp_path / "away")
+    assert_one_line(run.check_present, WriteError, str(run.path), "its folder is gone")

@@ -6,7 +6,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from tfp_aevb.files import is_temporary, read_json, remove_strays, write_json, write_text
+from tfp_aevb.files import (
+    is_temporary,
+    read_json,
+    remove_strays,
+    write_json,
+    write_text,
+    writing,
+)
 from tfp_aevb.training.config import TrainConfig
 
 
@@ -69,6 +76,11 @@ class Workdir:
             return lock
         except OSError as error:
             raise OSError(f"--workdir {self.path} cannot be written to: {error.strerror}") from None
+
+    def check_present(self) -> None:
+        """Raises a `WriteError` if the folder has vanished: what is missing would be made again."""
+        with writing(self.path):
+            self.config.stat()
 
     def write_config(self, config: TrainConfig, data: dict[str, Any]) -> None:
         """Records the settings and the data of the run, as JSON and as a flag file."""
