@@ -63,7 +63,7 @@ def vanish(tries: int, seed: int, folder: Path) -> list[Row]:
     for attempt in range(tries):
         workdir = folder / f"vanishing{attempt}"
         points = Points(
-            choose.randint(4, operations - 30), partial(_move, workdir, folder / "away")
+            choose.randint(4, operations - 45), partial(_move, workdir, folder / "away")
         )
         outcome = forked(partial(_train_with, points, workdir, data))
         row.tries += 1
