@@ -14,6 +14,7 @@ from tests.helpers import DATA_DIM, LATENT_DIM, assert_one_line, binary_data, sm
 from tfp_aevb import layers
 from tfp_aevb.evaluation import importance_log_prob
 from tfp_aevb.export import export_saved_model
+from tfp_aevb.files import WriteError
 from tfp_aevb.model import AEVB
 
 tfd = tfp.distributions
@@ -302,3 +303,16 @@ def test_an_export_that_fails_brings_back_what_a_killed_one_had_moved_away(
         with pytest.raises(OSError, match="no space"):
             export_saved_model(model, path)
     _assert_serves(path, model)
+
+
+def test_a_disk_that_fails_native_code_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "/x/.a.7/saved_model.pb; No space left")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    path = tmp_path / "saved_model"
+    parts = (f"{path} cannot be written: No space left", "check the disk")
+    assert_one_line(lambda: export_saved_model(small_model(), path), WriteError, *parts)
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import (
+    WriteError,
     remove_strays,
     sync_folder,
     sync_tree,
@@ -49,6 +50,7 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     Raises:
         ValueError: if `directory` holds anything else, or if the model uses a resource that is
             not a variable, which cannot be saved.
+        WriteError: if the disk fails; an old SavedModel is as it was.
     """
     path = Path(directory).resolve()
     _check_replaceable(path)
@@ -74,6 +76,9 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
         with writing(path):
             sync_tree(temporary)
             _move_into_place(temporary, path)
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]  # behind the temporary file's name
+        raise WriteError(f"{path} cannot be written: {reason}; check the disk") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
