@@ -123,14 +123,18 @@ class FusedModel(tf_keras.Model):
         )
         self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self) -> dict:
-        """Returns `compile`'s arguments, for a `.keras` file."""
+    def get_compile_config(self) -> dict | None:
+        """Returns `compile`'s arguments, for a `.keras` file; `None` before `compile`."""
+        if not self._is_compiled:
+            return None
         optimizer = tf_keras.saving.serialize_keras_object(self.optimizer)
         return {"optimizer": optimizer, **self._compile_arguments}
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles as `get_compile_config` describes."""
         optimizer = tf_keras.saving.deserialize_keras_object(config["optimizer"])
+        if not isinstance(optimizer, tf_keras.optimizers.Optimizer):
+            raise ValueError(f"the optimizer of the config is none but {optimizer!r:.80}")
         self.compile(**{**config, "optimizer": optimizer})
 
     def fit(
