@@ -50,7 +50,9 @@ def main() -> int:
         for remark in row.remarks:
             print(f"    {remark}")
     if options.output:
-        write_rows(options.output, rows, f"python -m tests.faults {options.row} --tries={tries}")
+        seed = f" --seed={options.seed}" if options.seed else ""
+        command = f"python -m tests.faults {options.row} --tries={tries}{seed}"
+        write_rows(options.output, rows, command)
     return int(any(row.lost or row.wrong for row in rows))
 
 
