@@ -37,12 +37,18 @@ setup(
         "tensorflow-datasets>=4.9.7,<5",
         "tensorboard>=2.20,<3",
         # Needed and not declared by TensorFlow Probability and TensorFlow Datasets.
-        "setuptools>=65",
+        "setuptools>=65,<100",
         "importlib_resources>=6,<8",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "mypy>=1.13,<3", "ruff>=0.9,<1"],
+        "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.6,<4"],
+        "dev": [
+            "hypothesis>=6.100,<7",
+            "mypy>=1.13,<3",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.9,<1",
+        ],
         "docs": ["pdoc>=15,<17"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     },

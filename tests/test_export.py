@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from tests.helpers import DATA_DIM, LATENT_DIM, assert_one_line, binary_data, sm
 from tfp_aevb import layers
 from tfp_aevb.evaluation import importance_log_prob
 from tfp_aevb.export import export_saved_model
+from tfp_aevb.files import WriteError
 from tfp_aevb.model import AEVB
 
 tfd = tfp.distributions
@@ -269,4 +271,48 @@ def test_lookup_table_is_refused_before_anything_is_written(tmp_path: Path) -> N
         "`encode`",
         "lookup table",
     )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_killed_between_its_two_moves_loses_nothing(tmp_path: Path) -> None:
+    path, retired = tmp_path / "saved_model", tmp_path / ".saved_model.old"
+    first, second = small_model(weight_seed=1), small_model(weight_seed=2)
+    export_saved_model(first, path)
+    path.rename(retired)  # as if killed behind the first move
+    (tmp_path / ".saved_model.4194305").mkdir()
+    export_saved_model(second, path)
+    _assert_serves(path, second)
+    shutil.copytree(path, retired)  # as if killed before the old one was removed
+    export_saved_model(first, path)
+    _assert_serves(path, first)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_an_export_that_fails_brings_back_what_a_killed_one_had_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = tmp_path / "saved_model", small_model(weight_seed=1)
+    export_saved_model(model, path)
+    path.rename(tmp_path / ".saved_model.old")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.saved_model, "save", fail)
+        with pytest.raises(OSError, match="no space"):
+            export_saved_model(model, path)
+    _assert_serves(path, model)
+
+
+def test_a_disk_that_fails_native_code_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "/x/.a.7/saved_model.pb; No space left")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    path = tmp_path / "saved_model"
+    parts = (f"{path} cannot be written: No space left", "check the disk")
+    assert_one_line(lambda: export_saved_model(small_model(), path), WriteError, *parts)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,15 @@ from typing import Any
 import tensorflow as tf
 
 from tfp_aevb.evaluation.importance import importance_log_prob
-from tfp_aevb.files import write_json
+from tfp_aevb.files import (
+    WriteError,
+    remove_strays,
+    sync_folder,
+    sync_tree,
+    temporary_beside,
+    write_json,
+    writing,
+)
 from tfp_aevb.model import AEVB, posterior_moments
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
@@ -42,6 +50,7 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     Raises:
         ValueError: if `directory` holds anything else, or if the model uses a resource that is
             not a variable, which cannot be saved.
+        WriteError: if the disk fails; an old SavedModel is as it was.
     """
     path = Path(directory).resolve()
     _check_replaceable(path)
@@ -52,9 +61,10 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     module.model_variables = _captured_variables(functions)
     for name, endpoint in endpoints.items():
         setattr(module, name, endpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_away(path)
+        temporary = temporary_beside(path)
     try:
         signatures = {"serving_default": functions[DEFAULT_SIGNATURE], **functions}
         tf.saved_model.save(module, temporary, signatures=signatures)
@@ -63,7 +73,12 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
             temporary / MARKER,
             {"event_shape": list(model.event_shape), "latent_dim": model.latent_dim},
         )
-        _move_into_place(temporary, path)
+        with writing(path):
+            sync_tree(temporary)
+            _move_into_place(temporary, path)
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]  # behind the temporary file's name
+        raise WriteError(f"{path} cannot be written: {reason}; check the disk") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -145,9 +160,22 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def _move_into_place(temporary: Path, path: Path) -> None:
-    retired = temporary.with_suffix(".old")
-    if path.exists():
-        path.rename(retired)
-    temporary.rename(path)
+def _clear_away(path: Path) -> None:
+    """Undoes or ends what a process that was killed here has left."""
+    remove_strays(path.parent, f"{path.name}.")
+    retired = _retired(path)
+    if retired.exists() and not path.exists():
+        retired.rename(path)
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def _move_into_place(temporary: Path, path: Path) -> None:
+    if path.exists():
+        path.rename(_retired(path))
+    temporary.rename(path)
+    sync_folder(path.parent)
+    shutil.rmtree(_retired(path), ignore_errors=True)
+
+
+def _retired(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")

@@ -357,11 +357,13 @@ class AEVB(FusedModel):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "AEVB":
-        """Creates the model from `get_config`'s arguments."""
+        """Creates the model from `get_config`'s arguments.
+
+        Raises:
+            ValueError: if a part is not a layer: a config may name any function, to be called.
+        """
         del custom_objects
-        parts = {
-            name: tf_keras.saving.deserialize_keras_object(config[name]) for name in cls._parts
-        }
+        parts = {name: _deserialize(name, config[name]) for name in cls._parts}
         return cls(**{**config, **parts})
 
 
@@ -386,6 +388,13 @@ def _serialize(name: str, part: Any) -> Any:
             "`tfp_aevb.export_saved_model`"
         )
     return tf_keras.saving.serialize_keras_object(part)
+
+
+def _deserialize(name: str, config: Any) -> tf_keras.layers.Layer:
+    part = tf_keras.saving.deserialize_keras_object(config)
+    if not isinstance(part, tf_keras.layers.Layer):
+        raise ValueError(f"the {name} of the config is no layer but {part!r:.80}")
+    return part
 
 
 def _check_distribution(name: str, distribution: Any) -> None:

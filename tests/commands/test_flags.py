@@ -115,3 +115,10 @@ def test_help_names_each_flag_with_its_default() -> None:
             shown = shown.lower() if isinstance(default, bool) else shown
             assert f"(default: {shown})" in meaning
     assert max(map(len, text.splitlines())) <= 140
+
+
+def test_an_unknown_flag_of_control_characters_is_one_harmless_line() -> None:
+    values = flags_lib.new_flags()
+    with pytest.raises(flags_lib.UsageError) as caught:
+        flags_lib.parse(values, ["-\n\x1b[2J"])
+    assert str(caught.value) == "unknown flag --??[2J; see --help"

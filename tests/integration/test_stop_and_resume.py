@@ -191,7 +191,7 @@ def test_restoring_after_a_bound_that_is_not_finite_ends_after_three(
         "(restore 2 of 3)",
         "(restore 3 of 3)",
     ]
-    assert last.startswith("tfp_aevb: the bound became NaN or infinite at step ")
+    assert " became NaN or infinite at step " in last
 
 
 def test_a_validation_bound_that_is_not_finite_names_the_training_step(

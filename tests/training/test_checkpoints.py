@@ -1,5 +1,6 @@
 """Tests of tfp_aevb.training.checkpoints."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import tf_keras
 
 from tests.helpers import assert_one_line, assert_same_arrays, binary_data, compiled, small_model
 from tfp_aevb import layers
+from tfp_aevb.files import WriteError
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.checkpoints import Checkpoints
+from tfp_aevb.training.metrics_log import COLUMNS, MetricsLog
 
 
 def new_model(weight_seed: int = 1) -> AEVB:
@@ -148,3 +151,72 @@ def test_the_same_state_gives_the_same_file(tmp_path: Path) -> None:
     assert first.save is not second.save
     contents = [(tmp_path / name / "step-00000007.npz").read_bytes() for name in "ab"]
     assert contents[0] == contents[1]
+
+
+def test_killed_after_the_first_checksum_is_no_damage(tmp_path: Path) -> None:
+    _, model = saved_at(tmp_path, 0)
+    (tmp_path / "step-00000000.npz").unlink()  # the checksum is written first
+    assert Checkpoints(tmp_path).restore(model) == (0, [])
+
+
+def test_killed_while_a_checkpoint_is_replaced_leaves_the_old_one_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, model = saved_at(tmp_path, 5)
+    model.retries.assign(9)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfp_aevb.training.checkpoints.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(model)
+    assert checkpoints.restore(model) == (5, [])
+    assert int(model.retries) == 6
+
+
+def test_a_checksum_that_is_not_text_is_passed_over(tmp_path: Path) -> None:
+    checkpoints, model = saved_at(tmp_path, 10, 20)
+    (tmp_path / "step-00000020.sha256").write_bytes(b"\xff\xfe" * 32)
+    assert checkpoints.restore(model)[0] == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06", b"no archive"])
+def test_a_forged_checksum_does_not_help_a_file_that_is_no_checkpoint(
+    content: bytes, tmp_path: Path
+) -> None:
+    checkpoints, model = saved_at(tmp_path, 10)
+    (tmp_path / "step-00000010.npz").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "step-00000010.sha256").write_text(digest)
+    assert_one_line(lambda: checkpoints.restore(model), ValueError, "step-00000010.npz")
+
+
+def test_numbers_of_another_kind_are_refused(tmp_path: Path) -> None:
+    checkpoints, model = saved_at(tmp_path, 10)
+    path = tmp_path / "step-00000010.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    np.savez(path, **wide)
+    path.with_suffix(".sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert_one_line(lambda: checkpoints.restore(model), ValueError, "is float64, expected")
+
+
+def test_the_best_is_kept_beside_the_newest_two(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.csv", 0, 10, 100)
+    for step, bound in ((10, -3.0), (20, -1.0), (30, -2.0), (40, -2.5), (50, -4.0)):
+        log.append(dict.fromkeys(COLUMNS, 0.0) | {"step": step, "validation_elbo": bound})
+    folder, model = tmp_path / "checkpoints", new_model()
+    for step in (10, 20, 30, 40, 45):
+        model.optimizer.iterations.assign(step)
+        Checkpoints(folder, log._path).save(model)
+    names = sorted(path.stem for path in folder.glob("*.npz"))
+    assert names == ["step-00000020", "step-00000040", "step-00000045"]
+
+
+def test_a_folder_that_has_vanished_is_not_made_again(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "gone" / "checkpoints")
+    parts = ("step-00000000.npz cannot be written", "its folder is gone")
+    assert_one_line(lambda: checkpoints.save(new_model()), WriteError, *parts)
+    assert not (tmp_path / "gone").exists()

@@ -77,3 +77,29 @@ def test_bytes_that_are_not_text_end_what_can_be_trusted(tmp_path: Path) -> None
     log_with(path, 10)
     path.write_bytes(path.read_bytes() + b"20,\xff\n")
     assert [row["step"] for row in MetricsLog(path, 50, 10, 100).rows] == [10]
+
+
+def test_a_last_line_that_may_have_lost_digits_is_not_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10, 20)
+    path.write_text(path.read_text()[:-2])
+    assert [row["step"] for row in MetricsLog(path, 20, 10, 100).rows] == [10]
+
+
+def test_lost_rows_are_told_and_the_damaged_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert log_with(path, 10, 20, 30).warning == ""
+    damaged = path.read_text()[:-20]
+    path.write_text(damaged)
+    warning = MetricsLog(path, 35, 10, 100).warning
+    assert "1 rows are lost, the first of step 30; kept as metrics.damaged.csv" in warning
+    assert (tmp_path / "metrics.damaged.csv").read_text() == damaged
+    path.unlink()
+    assert "3 rows are lost, the first of step 10" in MetricsLog(path, 35, 10, 100).warning
+
+
+def test_a_sound_file_is_no_cause_for_warning(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log_with(path, 10, 20, 30)
+    assert MetricsLog(path, 29, 10, 100).warning == ""
+    assert not (tmp_path / "metrics.damaged.csv").exists()

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import assert_one_line
 from tests.training.test_config import TOGETHER
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.files import WriteError
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir, flag_file
 
@@ -117,3 +118,41 @@ def test_a_folder_that_cannot_be_made_is_named(name: str, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     run = Workdir(tmp_path / name)
     assert_one_line(run.claim, OSError, "--workdir", str(run.path), "cannot be written to")
+
+
+def test_what_a_start_that_was_killed_left_is_no_obstacle(tmp_path: Path) -> None:
+    for name in (".lock", ".config.json.4194305"):  # no process has so high a number
+        (tmp_path / name).write_text("")
+    run = Workdir(tmp_path)
+    assert not run.check_config(TrainConfig())
+    run.claim().release()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_claim_clears_away_what_killed_processes_left_and_nothing_else(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    run.checkpoints.mkdir()
+    alive = f".step-00000010.npz.{os.getppid()}"
+    for name in (".step-00000010.npz.4194305", alive, ".hidden", "mine.4194305"):
+        (run.checkpoints / name).write_text("")
+    run.claim().release()
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == [".hidden", alive, "mine.4194305"]
+
+
+def test_a_start_killed_between_its_two_files_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfp_aevb.training.workdir.write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_in(tmp_path)
+    assert Workdir(tmp_path).check_config(TrainConfig())
+
+
+def test_a_folder_that_has_vanished_is_found_out(tmp_path: Path) -> None:
+    run = run_in(tmp_path / "run")
+    run.check_present()
+    run.path.rename(tmp_path / "away")
+    assert_one_line(run.check_present, WriteError, str(run.path), "its folder is gone")

@@ -66,7 +66,8 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
         names = [known for known in values if len(known) > 1]
         near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
         hint = f"did you mean --{near[0]}?" if near else "see --help"
-        raise UsageError(f"unknown flag --{name}; {hint}") from None
+        shown = re.sub(r"[^!-~]", "?", name)  # nothing that a terminal obeys
+        raise UsageError(f"unknown flag --{shown}; {hint}") from None
     except flags.CantOpenFlagFileError as error:
         raise UsageError(f"--flagfile: {str(error).partition('flagfile: ')[2]}") from None
     except flags.Error as error:

@@ -4,8 +4,6 @@ Without --input, test datapoints are damaged by --task. Writes a .npz and, of im
 """
 
 import math
-import zipfile
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,15 +176,13 @@ def _impute_table(
 
 def _read_input(path: Path, event_shape: tuple[int, ...] | None) -> tuple[Any, Any]:
     """Returns x and its mask, if there is one, with datapoints of `event_shape` if given."""
-    import numpy as np
+    from tfp_aevb.data import npy
 
     if not path.is_file():
         raise FileNotFoundError(f"--input {path} does not exist or is no file")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"--input {path} cannot be read: {error}") from None
+    where = f"--input {path}"
+    is_archive = path.suffix.lower() == ".npz"
+    arrays = npy.read_archive(path, where) if is_archive else {"x": npy.read_file(path, where)}
     if "x" not in arrays or not set(arrays) <= {"x", "mask"}:
         raise ValueError(
             f"--input {path} holds arrays {sorted(arrays)}; expected x and perhaps mask"

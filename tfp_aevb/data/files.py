@@ -1,20 +1,13 @@
 """The user's own arrays, from .npy and .npz files."""
 
-import math
-import os
 import pathlib
-import zipfile
-from typing import IO
+from collections.abc import Callable
 
 import numpy as np
 
-from tfp_aevb.data import arrays, splits
+from tfp_aevb.data import arrays, npy, splits
 
 SUFFIXES = (".npy", ".npz")
-_HEADER_READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 _ALIASES = {
     "train": ("train",),
     "validation": ("validation", "val", "valid"),
@@ -50,7 +43,7 @@ def load_file(name: str) -> splits.RawData:
     if not path.is_file():
         raise ValueError(f"{where} is not a file; expected a .npy or .npz file")
     if path.suffix.lower() == ".npy":
-        pixels, labels = {"train": _read_npy(path, where)}, dict[str, np.ndarray]()
+        pixels, labels = {"train": npy.read_file(path, where)}, dict[str, np.ndarray]()
     else:
         pixels, labels = _read_npz(path, where)
 
@@ -71,78 +64,33 @@ def load_file(name: str) -> splits.RawData:
     return splits.RawData(complete, arrays.image_shape_of(shape), f"file {name}", rule)
 
 
-def _read_npy(path: pathlib.Path, where: str) -> np.ndarray:
-    try:
-        with path.open("rb") as stream:
-            return _read_array(stream, os.path.getsize(path), where)
-    except OSError as error:
-        raise ValueError(f"{where} cannot be read: {arrays.one_line(error)}") from error
-
-
 def _read_npz(
     path: pathlib.Path, where: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The arrays of pixels and of labels, by split."""
     pixels: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{where} cannot be read ({arrays.one_line(error)}); write it again with numpy.savez"
-        ) from error
-    with archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        unknown = sorted(set(members) - set(_NPZ_NAMES))
-        if unknown or not {"train", "x_train"} & set(members):
-            raise ValueError(
-                f"{where} holds arrays {sorted(members)}; expected `train` and optionally "
-                f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` "
-                f"(or x_train, y_train, x_val, ...) and no others"
-            )
-        for name, info in members.items():
-            split, is_labels = _NPZ_NAMES[name]
-            target = labels if is_labels else pixels
-            if split in target:
-                raise ValueError(f"{where} holds two arrays for {split}; keep one of them")
-            here = f"{where}, {name}"
-            try:
-                stream = archive.open(info)
-            except Exception as error:  # an untrusted file fails in many ways
-                raise _damaged(here, arrays.one_line(error)) from error
-            with stream:
-                target[split] = _read_array(stream, info.file_size, here)
+    for name, array in npy.read_archive(path, where, _check_names(where)).items():
+        split, is_labels = _NPZ_NAMES[name]
+        target = labels if is_labels else pixels
+        if split in target:
+            raise ValueError(f"{where} holds two arrays for {split}; keep one of them")
+        target[split] = array
     orphans = sorted(set(labels) - set(pixels))
     if orphans:
         raise ValueError(f"{where} holds labels of {orphans[0]} but no examples; add the examples")
     return pixels, labels
 
 
-def _read_array(stream: IO[bytes], size: int, where: str) -> np.ndarray:
-    """Reads one .npy stream of `size` bytes, and allocates no more than these.
+def _check_names(where: str) -> Callable[[list[str]], None]:
+    """Returns what refuses an archive by its arrays' names, before any is read."""
 
-    NumPy's own reader allocates what the header declares before it reads.
-    """
-    try:
-        shape, fortran_order, dtype = _HEADER_READERS[np.lib.format.read_magic(stream)](stream)
-        start = stream.tell()
-    except Exception as error:  # an untrusted file fails in many ways
-        raise _damaged(where, f"no valid .npy header: {arrays.one_line(error)}") from error
-    arrays.check_dtype(dtype, where)
-    declared = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or declared != size - start:
-        raise _damaged(
-            where,
-            f"its header declares shape {shape} of {dtype}, the file has {size - start} bytes",
-        )
-    try:
-        data = stream.read(declared + 1)  # one more, to reach the end: only there zip checks CRC
-    except Exception as error:
-        raise _damaged(where, arrays.one_line(error)) from error
-    if len(data) != declared:
-        raise _damaged(where, f"{declared} bytes declared, {len(data)} found")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+    def check(names: list[str]) -> None:
+        if set(names) - set(_NPZ_NAMES) or not {"train", "x_train"} & set(names):
+            raise ValueError(
+                f"{where} holds arrays {sorted(names)}; expected `train` and optionally "
+                f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` "
+                f"(or x_train, y_train, x_val, ...) and no others"
+            )
 
-
-def _damaged(where: str, reason: str) -> ValueError:
-    return ValueError(f"{where} is damaged ({reason}); write it again with numpy.save or savez")
+    return check

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data import npy
 from tfp_aevb.data.arrays import compact_array, one_line
 from tfp_aevb.data.binarize import binarize_pixels
 from tfp_aevb.files import write_atomically
@@ -84,17 +85,21 @@ def open_input(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"--input {path} is not a file; give a .npy or .npz file")
-    labels = None
-    try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(x, np.ndarray):
-            with x as archive:
-                names, x = sorted(archive.files), archive.get("x")
-                labels = archive.get("labels")
-    except Exception as error:  # an untrusted file fails in many ways
-        raise ValueError(f"--input {path} cannot be read: {one_line(error)}") from error
-    if x is None:
-        raise ValueError(f"--input {path} holds {names}; expected `x`, and `labels` if there are")
+    labels: np.ndarray | None = None
+    if path.suffix.lower() == ".npz":
+        found = npy.read_archive(path, f"--input {path}")
+        if "x" not in found:
+            raise ValueError(
+                f"--input {path} holds {sorted(found)}; expected `x`, and `labels` if there are"
+            )
+        x, labels = found["x"], found.get("labels")
+    else:
+        try:
+            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(x, np.ndarray):
+                raise ValueError("an archive is to be named .npz")
+        except Exception as error:  # an untrusted file fails in many ways
+            raise ValueError(f"--input {path} cannot be read: {one_line(error)}") from error
     if x.ndim < 2 or not x.size:
         raise ValueError(f"--input {path} has shape {list(x.shape)}; expected [N, D] or [N, H, W]")
     if labels is not None and labels.shape != (len(x),):

@@ -37,7 +37,9 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
         finally:
             _local.algorithm = before
 
-    return tf.function(traced, jit_compile=jit_compile)
+    # AutoGraph cannot read a partial, and says so each time.
+    autograph = not isinstance(function, functools.partial)
+    return tf.function(traced, jit_compile=jit_compile, autograph=autograph)
 
 
 def _algorithm() -> str:

@@ -1,5 +1,6 @@
 """Keras callbacks of a run: the metrics file, checkpoints, signals and progress."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -100,14 +101,15 @@ class RunLog(tf_keras.callbacks.Callback):
 
 
 class RunCheckpoints(tf_keras.callbacks.Callback):
-    """Writes checkpoints every so often and when a signal asks to stop.
+    """Writes checkpoints every so often, at a best validation, and when a signal asks to stop.
 
     An interval that was interrupted is gone on with: its running sums come back too, so that its
     row of `metrics.csv` is what it would have been.
 
     Args:
         checkpoints: where to.
-        config: tells the time between checkpoints, and where rows are due; they are written first.
+        config: tells the time between checkpoints, also of best ones, and where rows are due;
+            these are written first.
         signals: asks to stop.
     """
 
@@ -118,7 +120,8 @@ class RunCheckpoints(tf_keras.callbacks.Callback):
         self._interval = config.eval_every
         self._total_steps = config.steps
         self._signals = signals
-        self._saved_at = time.perf_counter()
+        self._saved_at = self._best_at = time.perf_counter()
+        self._best = -math.inf
         self._sums: list[float] | None = None
 
     def set_model(self, model: tf_keras.Model) -> None:
@@ -138,6 +141,12 @@ class RunCheckpoints(tf_keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._put_back_sums()  # validation has used the same sums since
+        bound = float((logs or {}).get("val_elbo", -math.inf))
+        is_due = time.perf_counter() - self._best_at >= self._every_seconds
+        if self._in_any_process(is_due and bound > self._best):
+            self._checkpoints.save(self.model)
+            self._best, self._best_at = bound, time.perf_counter()
+            self._saved_at = self._best_at
         self._save_if_due()
 
     def _step(self) -> int:

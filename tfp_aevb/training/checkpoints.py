@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.files import write_atomically, write_text
+from tfp_aevb.data.npy import read_archive
+from tfp_aevb.files import write_atomically, write_text, writing
 from tfp_aevb.training.fused import FusedModel, NonFiniteBoundError
+from tfp_aevb.training.metrics_log import read_rows
 
 KEEP = 2
 
@@ -18,14 +20,17 @@ class Checkpoints:
     """The checkpoints of one run: `step-00000500.npz` and its `.sha256` in one folder.
 
     A checkpoint counts only if its checksum agrees, so that a half-written or damaged one is
-    passed over for the one before it. The newest two good ones are kept.
+    passed over for the one before it. The newest two good ones are kept, and the one with the
+    best validation bound.
 
     Args:
         directory: folder, created when first written to.
+        metrics: the run's `metrics.csv`, which tells the bounds; by default none is best.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, metrics: Path | None = None) -> None:
         self._directory = directory
+        self._metrics = metrics
 
     def save(self, model: FusedModel) -> Path:
         """Writes the state of `model` after `model.optimizer.iterations` updates.
@@ -36,16 +41,21 @@ class Checkpoints:
         step = int(model.optimizer.iterations.numpy())
         arrays = {key: variable.numpy() for key, variable in _state(model).items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise NonFiniteBoundError(step)  # the next update would meet it
+            raise NonFiniteBoundError(step, parameter=True)  # the next update would meet it
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         content = buffer.getvalue()
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.npz"
+        with writing(path):  # a run's folder that has vanished is not made again
+            self._directory.mkdir(exist_ok=True)
+        # The checksum comes first, beside that of the file it replaces: there is no moment at
+        # which a whole checkpoint counts as damaged.
+        digests = {hashlib.sha256(part).hexdigest() for part in (content, _verified(path)) if part}
+        write_text(path.with_suffix(".sha256"), "\n".join(sorted(digests)) + "\n")
         write_atomically(path, lambda file: file.write(content))
-        write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
-        kept = [path for path in self._paths() if _verified(path) is not None][:KEEP]
-        for old in set(self._paths()) - set(kept):
+        good = [path for path in self._paths() if _verified(path) is not None]
+        kept = {*good[:KEEP], *self._best(good)}
+        for old in set(self._paths()) - kept:
             old.with_suffix(".sha256").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
         return path
@@ -72,14 +82,20 @@ class Checkpoints:
             if content is None:
                 warnings.append(f"checkpoint {path.name} is damaged or half-written: passed over")
                 continue
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                _assign(_state(model), arrays, path)
+            _assign(_state(model), read_archive(io.BytesIO(content), f"checkpoint {path}"), path)
             return int(model.optimizer.iterations.numpy()), warnings
         if warnings:
             raise ValueError(
                 f"all checkpoints in {self._directory} are damaged; remove them to start again"
             )
         return 0, warnings
+
+    def _best(self, paths: list[Path]) -> list[Path]:
+        """The path whose step has the best validation bound, if one has any."""
+        rows = read_rows(self._metrics) if self._metrics else []
+        bounds = {int(row["step"]): row["validation_elbo"] for row in rows}
+        scored = [path for path in paths if _step_of(path) in bounds]
+        return sorted(scored, key=lambda path: bounds[_step_of(path)])[-1:]
 
     def _paths(self) -> list[Path]:
         """All checkpoints, the newest first."""
@@ -109,14 +125,13 @@ def _verified(path: Path) -> bytes | None:
     """Returns the file's content if its checksum agrees."""
     try:
         content = path.read_bytes()
-        expected = path.with_suffix(".sha256").read_text().strip()
+        expected = path.with_suffix(".sha256").read_bytes().split()
     except OSError:
         return None
-    return content if hashlib.sha256(content).hexdigest() == expected else None
+    return content if hashlib.sha256(content).hexdigest().encode() in expected else None
 
 
-def _assign(state: dict[str, tf.Variable], arrays: np.lib.npyio.NpzFile, path: Path) -> None:
-    saved = {name: arrays[name] for name in arrays.files}
+def _assign(state: dict[str, tf.Variable], saved: dict[str, np.ndarray], path: Path) -> None:
     if saved.keys() != state.keys():
         raise ValueError(f"checkpoint {path} is of another model: its variables differ")
     for name, variable in state.items():
@@ -124,6 +139,11 @@ def _assign(state: dict[str, tf.Variable], arrays: np.lib.npyio.NpzFile, path: P
             raise ValueError(
                 f"checkpoint {path} is of another model: {name} has shape {saved[name].shape}, "
                 f"expected {tuple(variable.shape)}"
+            )
+        if saved[name].dtype != variable.dtype.as_numpy_dtype:
+            raise ValueError(
+                f"checkpoint {path} is of another model: {name} is {saved[name].dtype}, "
+                f"expected {variable.dtype.name}"
             )
     for name, variable in state.items():
         variable.assign(saved[name])

@@ -13,7 +13,7 @@ from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
-from tfp_aevb.training.loops import Minibatch, block_function
+from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.observations import Observations, as_observations, is_array
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 
@@ -24,17 +24,18 @@ METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
 class NonFiniteBoundError(FloatingPointError):
-    """A bound became NaN or infinite.
+    """A bound became NaN or infinite, or a parameter.
 
     Args:
         step: the number of updates before it; the next one met it, if it was met in training.
         evaluation: `validation` or `evaluation`, if it was met in one.
+        parameter: whether a parameter was found so, which the bound need not show.
     """
 
-    def __init__(self, step: int, evaluation: str = "") -> None:
-        which = f"{evaluation} bound" if evaluation else "bound"
+    def __init__(self, step: int, evaluation: str = "", *, parameter: bool = False) -> None:
+        which = "a parameter" if parameter else f"the {evaluation} bound".replace("  ", " ")
         super().__init__(
-            f"the {which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
+            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
             "the learning rate, or check the data and the model's scales"
         )
         self.step = step
@@ -147,14 +148,18 @@ class FusedModel(tf_keras.Model):
         for average, variable in self._averaged_pairs():
             average.assign(variable)
 
-    def get_compile_config(self) -> dict:
-        """Returns `compile`'s arguments, for a `.keras` file."""
+    def get_compile_config(self) -> dict | None:
+        """Returns `compile`'s arguments, for a `.keras` file; `None` before `compile`."""
+        if not self._is_compiled:
+            return None
         optimizer = tf_keras.saving.serialize_keras_object(self.optimizer)
         return {"optimizer": optimizer, **self._compile_arguments}
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles as `get_compile_config` describes."""
         optimizer = tf_keras.saving.deserialize_keras_object(config["optimizer"])
+        if not isinstance(optimizer, tf_keras.optimizers.Optimizer):
+            raise ValueError(f"the optimizer of the config is none but {optimizer!r:.80}")
         self.compile(**{**config, "optimizer": optimizer})
 
     def fit(
@@ -312,6 +317,8 @@ class FusedModel(tf_keras.Model):
                     break
                 num_steps = int(block.num_steps)
                 finite_steps = int(run_block(block))
+                if finite_steps == BAD_PARAMETERS:
+                    raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps

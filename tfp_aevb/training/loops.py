@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tfp_aevb.training.fused import FusedModel
 
 
+# What a block's function returns if its bounds are finite and a parameter is not.
+BAD_PARAMETERS = -1
+
+
 class Minibatch(NamedTuple):
     """What a step works on: all of a minibatch, or one device's rows of it.
 
@@ -48,7 +52,8 @@ def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Te
         purpose: `train` or `evaluate`.
 
     Returns:
-        Block -> number of its steps that gave a finite bound; it stops behind the first other.
+        Block -> number of its steps that gave a finite bound; it stops behind the first other. Or
+        `BAD_PARAMETERS`: an infinite weight need not reach the bound, where a unit is saturated.
     """
     if model.distribute_strategy.num_replicas_in_sync == 1:
         run = partial(_run_block, model, purpose)
@@ -124,7 +129,11 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
     for metric, total in zip(model.averages, totals, strict=True):
         metric.total.assign(total)
         metric.count.assign_add(count)
-    return done
+    if purpose != "train":
+        return done
+    sound = [tf.reduce_all(tf.math.is_finite(v)) for v in model.trainable_variables]
+    is_bad = (done == block.num_steps) & ~tf.reduce_all(sound)
+    return tf.where(is_bad, BAD_PARAMETERS, done)
 
 
 def _device_step(

@@ -62,6 +62,7 @@ def draw_figures(
     paths = []
     for name, figure in make_figures(model, dataset, run, seed).items():
         paths.append(run.figures / f"{name}.{file_format}")
+        run.check_present()
         figures.save_figure(figure, paths[-1], dpi=dpi)
     return paths
 

@@ -46,6 +46,7 @@ def finish(
         signals.raise_if_stopped(step)
     draw_figures(model, dataset, run, seed=config.seed, dpi=DPI)
     signals.raise_if_stopped(step)
+    run.check_present()
     export_saved_model(model, run.saved_model)
     last = log.rows[-1]
     summary = {

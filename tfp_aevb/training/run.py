@@ -15,6 +15,7 @@ import tf_keras
 
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.data.stream import StreamEndedError
+from tfp_aevb.files import WriteError
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.batches import samples_seen
 from tfp_aevb.training.build import build_model
@@ -65,6 +66,7 @@ def train_and_evaluate(
         ValueError: if the settings, the data or the folder do not fit.
         NonFiniteBoundError: if the bound becomes NaN or infinite (`nan_policy="stop"`).
         Interrupted: if SIGINT or SIGTERM asked to stop; a checkpoint has been written.
+        WriteError: if the disk is full, read-only or gone; the last checkpoint is as it was.
     """
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     strategy = make_strategy("one" if config.method == "mcem" else config.strategy)
@@ -74,7 +76,7 @@ def train_and_evaluate(
             step = _check_resumable(config, run)
             dataset = load_data(config)
             check_data(config, dataset, run.read()[1] if step is not None else None)
-            shared = Checkpoints(run.checkpoints)
+            shared = Checkpoints(run.checkpoints, run.metrics)
             if is_chief(strategy):
                 stack.callback(run.claim().release)
                 run.check_config(config)  # again: another process may have been faster
@@ -101,6 +103,10 @@ def train_and_evaluate(
                 shared.restore(model)
             model.num_data = model.num_data or config.steps * config.batch_size
             return finish(config, run, dataset, model, signals)
+    except WriteError as error:
+        raise WriteError(
+            f"{error}, then the same command goes on from the last checkpoint"
+        ) from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         if not is_multi_worker(strategy):
             raise
@@ -137,7 +143,7 @@ def _train(
     extra: Sequence[tf_keras.callbacks.Callback],
 ) -> None:
     """Trains from the `shared` checkpoints on; writes into `run`."""
-    checkpoints = Checkpoints(run.checkpoints)
+    checkpoints = Checkpoints(run.checkpoints, run.metrics)
     while True:
         step, warnings = shared.restore(model)
         _check_agreement(model, step)
@@ -191,6 +197,8 @@ def _fit(
     followed = observations(getattr(dataset, config.eval_split), dataset)
     step = int(model.optimizer.iterations.numpy())
     log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
+    if log.warning:
+        print(log.warning, file=sys.stderr)
 
     seen = partial(
         samples_seen,

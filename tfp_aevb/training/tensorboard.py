@@ -17,7 +17,9 @@ from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.fused import METRICS
 from tfp_aevb.training.random import as_seed
 
+# Pictures come at most so often and are at most so many: the files of a long run stay small.
 IMAGE_SECONDS = 20.0
+MAX_PICTURES = 100
 NUM_IMAGES = 32
 MANIFOLD_SIDE = 15
 
@@ -40,7 +42,7 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
         self._config = config
         self._image_shape = dataset.image_shape if config.tensorboard_images else ()
         self._x = as_seen(dataset.validation, dataset, 500, seed=config.seed)
-        self._drawn_at = -IMAGE_SECONDS
+        self._drawn_at, self._drawn_step = -IMAGE_SECONDS, -config.steps
         with self._writers["validation"].as_default():
             hparams.hparams(
                 {
@@ -57,9 +59,10 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
             with self._writers[split].as_default(step):
                 for name in METRICS:
                     tf.summary.scalar(name, (logs or {})[prefix + name])
-        now = time.perf_counter()
-        if now - self._drawn_at >= IMAGE_SECONDS or step == self._config.steps:
-            self._drawn_at = now
+        now, total = time.perf_counter(), self._config.steps
+        is_due = now - self._drawn_at >= IMAGE_SECONDS
+        if (is_due and (step - self._drawn_step) * MAX_PICTURES >= total) or step == total:
+            self._drawn_at, self._drawn_step = now, step
             with self._writers["validation"].as_default(step):
                 self._write_latents()
                 if self._image_shape:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.columns import as_columns
-from tfp_aevb.files import read_json, write_json, write_text
+from tfp_aevb.files import (
+    is_temporary,
+    read_json,
+    remove_strays,
+    write_json,
+    write_text,
+    writing,
+)
 from tfp_aevb.training.config import TrainConfig
 
 
@@ -38,7 +45,7 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"--workdir {self.path} is a file; give a folder")
         if not self.config.exists():
-            if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            if self.path.exists() and not all(map(_is_ours, self.path.iterdir())):
                 raise ValueError(
                     f"--workdir {self.path} is not empty and not a run of tfp_aevb; "
                     "give a new or empty folder"
@@ -56,7 +63,7 @@ class Workdir:
         return True
 
     def claim(self) -> "WorkdirLock":
-        """Makes the folder and locks it for this process.
+        """Makes the folder, locks it for this process and removes what killed ones left half done.
 
         Raises:
             OSError: if the folder cannot be made or written to.
@@ -64,14 +71,22 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return WorkdirLock(self.path / ".lock")
+            lock = WorkdirLock(self.path / ".lock")
+            for folder in (self.path, self.checkpoints, self.figures):
+                remove_strays(folder)
+            return lock
         except OSError as error:
             raise OSError(f"--workdir {self.path} cannot be written to: {error.strerror}") from None
 
+    def check_present(self) -> None:
+        """Raises a `WriteError` if the folder has vanished: what is missing would be made again."""
+        with writing(self.path):
+            self.config.stat()
+
     def write_config(self, config: TrainConfig, data: dict[str, Any]) -> None:
         """Records the settings and the data of the run, as JSON and as a flag file."""
-        write_text(self.flags, flag_file(config))
         write_json(self.config, {"config": config.to_dict(), "data": data})
+        write_text(self.flags, flag_file(config))
 
     def read(self) -> tuple[TrainConfig, dict[str, Any]]:
         """Returns the run's settings and its record of the data.
@@ -94,6 +109,11 @@ class Workdir:
             return TrainConfig.from_dict(record["config"]), data
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.config} is damaged: {error}") from None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run that was killed before it had its settings can have left `path`."""
+    return path.name == ".lock" or is_temporary(path)
 
 
 def _is_data_record(data: Any) -> bool:
