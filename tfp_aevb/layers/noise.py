@@ -37,9 +37,8 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
         finally:
             _local.algorithm = before
 
-    # AutoGraph cannot read a partial, and says so each time.
-    autograph = not isinstance(function, functools.partial)
-    return tf.function(traced, jit_compile=jit_compile, autograph=autograph)
+    # Without `functools.wraps`: AutoGraph would look for the source of a partial, and complain.
+    return tf.function(traced, jit_compile=jit_compile)
 
 
 def _algorithm() -> str:
