@@ -121,18 +121,30 @@ def mutate(tries: int, seed: int, folder: Path) -> list[Row]:
         key = f"{name}:{number}"
         if key not in known:
             tree = ast.parse((ROOT / "tfp_aevb" / f"{name}.py").read_text())
+            if f"{name}:whole" not in known:  # the tests must pass without a change
+                outcome = forked(partial(_tests_fail, name, _compiled(name, tree)), timeout=SECONDS)
+                if outcome.code != 0:
+                    raise RuntimeError(f"{name} unchanged: {outcome.code} {outcome.stderr[-2000:]}")
+                known[f"{name}:whole"] = _note([f"{name}:whole", f"{name}.py", "0", "", "passed"])
             line, what, change = list(changes(tree))[number]
             change()
-            code = compile(ast.fix_missing_locations(tree), f"{name}.py", "exec")
-            outcome = forked(partial(_tests_fail, name, code), timeout=SECONDS)
+            outcome = forked(partial(_tests_fail, name, _compiled(name, tree)), timeout=SECONDS)
             verdict = {0: "survived", 1: "killed", 2: "killed"}.get(outcome.code, "killed (crash)")
-            known[key] = [key, f"{name}.py", str(line), what, verdict]
-            with RESULTS.open("a") as file:
-                csv.writer(file).writerow(known[key])
+            known[key] = _note([key, f"{name}.py", str(line), what, verdict])
             print(*known[key][1:], f"{outcome.seconds:.0f} s", flush=True)
         if known[key][-1] == "survived":
             row.err(" ".join(known[key][1:]))
     return [row]
+
+
+def _compiled(name: str, tree: ast.Module) -> Any:
+    return compile(ast.fix_missing_locations(tree), f"{name}.py", "exec")
+
+
+def _note(line: list[str]) -> list[str]:
+    with RESULTS.open("a") as file:
+        csv.writer(file).writerow(line)
+    return line
 
 
 def _known() -> dict[str, list[str]]:
