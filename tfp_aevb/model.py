@@ -1,7 +1,7 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.model_parts import check_distribution, deserialize_part, serialize_part
 from tfp_aevb.objectives import OBJECTIVES, PAPER_OBJECTIVES, Bound
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
@@ -130,7 +131,7 @@ class AEVB(FusedModel):
                 raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
             self.latent_dim = int(prior.event_shape[0])
         likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
-        _check_distribution("decoder", likelihood)
+        check_distribution("decoder", likelihood)
         self.event_shape = tuple(likelihood.event_shape.as_list())
         if isinstance(self.prior, VampPrior) and self.prior.event_shape != self.event_shape:
             raise ValueError(
@@ -138,7 +139,7 @@ class AEVB(FusedModel):
                 f"decoder's datapoints {list(self.event_shape)}; they must be the same"
             )
         posterior = self.encoder(tf.zeros([1, *self.event_shape]))
-        _check_distribution("encoder", posterior)
+        check_distribution("encoder", posterior)
         if posterior.event_shape != [self.latent_dim]:
             raise ValueError(
                 f"the encoder's latents have shape {posterior.event_shape}, "
@@ -342,7 +343,7 @@ class AEVB(FusedModel):
             TypeError: if a part is not a registered Keras object.
         """
         return {
-            **{name: _serialize(name, getattr(self, name)) for name in self._parts},
+            **{name: serialize_part(name, getattr(self, name)) for name in self._parts},
             "name": self.name,
             "objective": self.objective,
             "num_samples": self.num_samples,
@@ -363,7 +364,7 @@ class AEVB(FusedModel):
             ValueError: if a part is not a layer: a config may name any function, to be called.
         """
         del custom_objects
-        parts = {name: _deserialize(name, config[name]) for name in cls._parts}
+        parts = {name: deserialize_part(name, config[name]) for name in cls._parts}
         return cls(**{**config, **parts})
 
 
@@ -378,33 +379,3 @@ def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor
     except NotImplementedError:
         z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
         return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)
-
-
-def _serialize(name: str, part: Any) -> Any:
-    if not isinstance(part, tf_keras.layers.Layer):
-        raise TypeError(
-            f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make "
-            "it a tf_keras layer registered with `register_keras_serializable`, or use "
-            "`tfp_aevb.export_saved_model`"
-        )
-    return tf_keras.saving.serialize_keras_object(part)
-
-
-def _deserialize(name: str, config: Any) -> tf_keras.layers.Layer:
-    part = tf_keras.saving.deserialize_keras_object(config)
-    if not isinstance(part, tf_keras.layers.Layer):
-        raise ValueError(f"the {name} of the config is no layer but {part!r:.80}")
-    return part
-
-
-def _check_distribution(name: str, distribution: Any) -> None:
-    if not isinstance(distribution, tfd.Distribution):
-        raise ValueError(
-            f"the {name} must return a `tfd.Distribution`, got {type(distribution).__name__}"
-        )
-    shape: Sequence[int | None] = distribution.batch_shape
-    if distribution.batch_shape.rank != 1:
-        raise ValueError(
-            f"the {name}'s distribution must have batch shape [B], got {shape} with event shape "
-            f"{distribution.event_shape}; wrap it in `tfd.Independent`"
-        )

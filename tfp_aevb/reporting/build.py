@@ -14,7 +14,8 @@ from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, Scores
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.reporting import page
 from tfp_aevb.reporting.explorer import MAX_CODES, explorer_record
-from tfp_aevb.training.config import ABLATIONS, TrainConfig
+from tfp_aevb.training.checks import ABLATIONS
+from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import as_seen, observations
 from tfp_aevb.training.pictures import make_figures
 from tfp_aevb.training.results import SPLITS, versions

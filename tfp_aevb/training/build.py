@@ -10,7 +10,8 @@ from tfp_aevb import layers
 from tfp_aevb.baselines import AblatedAEVB, MonteCarloEM, WakeSleep
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
-from tfp_aevb.training.config import ABLATIONS, TrainConfig, parse_variance
+from tfp_aevb.training.checks import ABLATIONS
+from tfp_aevb.training.config import TrainConfig, parse_variance
 from tfp_aevb.training.parts import FLOWS
 
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
-from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS, check_parts, support
+from tfp_aevb.training.checks import ABLATIONS, check_together
+from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS, support
 
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = (
@@ -29,10 +30,6 @@ KINDS = {
     float: "a number",
     bool: "true or false",
 }
-# Auto-encoding variational Bayes without a part of it: whether z is drawn, and whether there is
-# the KL term.
-ABLATIONS = {"autoencoder": (False, False), "no_kl": (True, False), "mean_only": (False, True)}
-PAPER_OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")
 METHODS = ("aevb", "wake_sleep", "mcem", "full_vb", *ABLATIONS)
 
 
@@ -262,75 +259,12 @@ class TrainConfig:
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
-        if self.method == "full_vb":
-            if self.prior != "standard_normal":
-                raise ValueError("--method=full_vb needs --prior=standard_normal")
-            if self.parameter_kl == "sampled" and self.parameter_draws != "shared":
-                raise ValueError("--parameter_kl=sampled needs --parameter_draws=shared")
-        if self.method == "mcem" and (self.is_streamed or self.num_data):
-            raise ValueError(
-                "--method=mcem keeps a chain for each datapoint: it needs them in memory and takes "
-                "no --num_data"
-            )
-        if self.method == "mcem" and self.strategy in ("mirrored", "multi_worker"):
-            raise ValueError(
-                "--method=mcem keeps a chain for each datapoint on one device: use --strategy=one"
-            )
-        self._check_objective()
-        self._check_networks()
-        if self.method in ABLATIONS:
-            if self.objective != "sgvb_b":
-                raise ValueError(
-                    f"--method={self.method} has its KL in closed form: it needs --objective=sgvb_b"
-                )
-            if self.prior != "standard_normal":
-                raise ValueError(f"--method={self.method} needs --prior=standard_normal")
-        check_parts(self)
+        check_together(self)
 
     @property
     def support(self) -> str:
         """The values an element of the data may take: see `Likelihood`."""
         return support(self)
-
-    def _check_objective(self) -> None:
-        weighs_kl = self.kl_weight != 1.0 or self.kl_warmup_steps or self.free_bits
-        if self.method != "aevb":
-            if self.objective not in PAPER_OBJECTIVES:
-                raise ValueError(
-                    f"--objective={self.objective} needs --method=aevb, not {self.method}; the "
-                    f"others take {', '.join(PAPER_OBJECTIVES)}"
-                )
-            if weighs_kl:
-                raise ValueError(
-                    "--kl_weight, --kl_warmup_steps and --free_bits need --method=aevb, not "
-                    f"{self.method}"
-                )
-        if weighs_kl and self.objective not in ("sgvb_a", "sgvb_b"):
-            raise ValueError(
-                "--kl_weight, --kl_warmup_steps and --free_bits need --objective=sgvb_a or sgvb_b, "
-                f"not {self.objective}"
-            )
-        if self.free_bits and self.objective == "sgvb_a":
-            raise ValueError("--free_bits needs the KL in closed form: --objective=sgvb_b")
-        if self.objective == "vimco" and self.num_samples < 2:
-            raise ValueError("--objective=vimco needs --num_samples=2 or more, got 1")
-        if self.renyi_alpha > 1.0:
-            raise ValueError(f"--renyi_alpha must be at most 1, got {self.renyi_alpha}")
-
-    def _check_networks(self) -> None:
-        is_table = Path(self.dataset).suffix.lower() == ".csv"
-        if is_table != (self.likelihood == "mixed"):
-            raise ValueError(
-                "a .csv table needs --likelihood=mixed, and that a table; got "
-                f"--dataset={self.dataset} --likelihood={self.likelihood}"
-            )
-        if self.network == "conv" and (self.method == "full_vb" or is_table):
-            what = "a table" if is_table else "--method=full_vb"
-            raise ValueError(f"--network=conv is for images and point estimates, not for {what}")
-        if self.output_bias == "data" and self.likelihood == "continuous_bernoulli":
-            raise ValueError("--output_bias=data is not for --likelihood=continuous_bernoulli")
-        if self.ema_momentum >= 1.0:
-            raise ValueError(f"--ema_momentum must be below 1, got {self.ema_momentum}")
 
     @property
     def is_streamed(self) -> bool:

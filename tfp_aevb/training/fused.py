@@ -3,7 +3,7 @@
 import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ import tf_keras
 
 from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
+from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
@@ -41,7 +42,7 @@ class NonFiniteBoundError(FloatingPointError):
         self.step = step
 
 
-class FusedModel(tf_keras.Model):
+class FusedModel(WeightAverages, tf_keras.Model):
     """Keras training with one compiled loop over batches: the package's only training path.
 
     Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
@@ -118,8 +119,6 @@ class FusedModel(tf_keras.Model):
                 "the loss is minus the bound, the metrics are its terms"
             )
         jit_compile = self.suits_xla if jit_compile is None else jit_compile
-        if not 0.0 <= ema_momentum < 1.0:
-            raise ValueError(f"`ema_momentum` must be in [0, 1), got {ema_momentum}")
         self._adaptive_blocks = steps_per_execution is None
         self._compile_arguments = {
             "jit_compile": jit_compile,
@@ -134,19 +133,7 @@ class FusedModel(tf_keras.Model):
             **kwargs,
         )
         self.optimizer.build(self.trainable_variables)
-        self._ema_momentum = ema_momentum
-        if ema_momentum and not self.weight_averages:
-            self.weight_averages = [
-                self.add_weight(
-                    f"average_{i}",
-                    variable.shape,
-                    trainable=False,
-                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                )
-                for i, variable in enumerate(self.trainable_variables)
-            ]
-        for average, variable in self._averaged_pairs():
-            average.assign(variable)
+        self._start_averages(ema_momentum)
 
     def get_compile_config(self) -> dict | None:
         """Returns `compile`'s arguments, for a `.keras` file; `None` before `compile`."""
@@ -247,8 +234,6 @@ class FusedModel(tf_keras.Model):
         finally:
             self._eval_batches = outer_eval_batches
 
-    _ema_momentum = 0.0
-    weight_averages: Sequence[tf.Variable] = ()
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
     _adaptive_blocks = True
@@ -367,33 +352,7 @@ class FusedModel(tf_keras.Model):
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the trainable variables; under a strategy, by the sum over devices."""
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        for average, variable in self._averaged_pairs():
-            average.assign(average + (1.0 - self._ema_momentum) * (variable - average))
-
-    def adopt_averages(self) -> None:
-        """Puts the moving averages in the weights' place, to encode, sample or export with them.
-
-        Do it when training is over: it would go on from the averages. Without `ema_momentum`
-        nothing happens.
-        """
-        for average, variable in self._averaged_pairs():
-            variable.assign(average)
-
-    def _averaged_pairs(self) -> Iterator[tuple[tf.Variable, tf.Variable]]:
-        if self._ema_momentum:
-            yield from zip(self.weight_averages, self.trainable_variables, strict=True)
-
-    @contextlib.contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """Puts the moving averages in the weights' place for a while."""
-        pairs = list(self._averaged_pairs())
-        weights = [variable.numpy() for _, variable in pairs]
-        self.adopt_averages()
-        try:
-            yield
-        finally:
-            for (_, variable), value in zip(pairs, weights, strict=True):
-                variable.assign(value)
+        self._update_averages()
 
     def _adapt_block(self, num_steps: int, seconds: float) -> None:
         wanted = SECONDS_PER_BLOCK * num_steps / seconds

@@ -1,0 +1,48 @@
+"""The parts of a model: checked when it is built, and written to and read from .keras files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tf_keras
+from tensorflow_probability import distributions as tfd
+
+
+def serialize_part(name: str, part: Any) -> Any:
+    """Returns the configuration of a model's `name`, for a .keras file.
+
+    Raises:
+        TypeError: if the part is no tf_keras layer.
+    """
+    if not isinstance(part, tf_keras.layers.Layer):
+        raise TypeError(
+            f"the {name} is a plain {type(part).__name__}, which a .keras file cannot hold; make "
+            "it a tf_keras layer registered with `register_keras_serializable`, or use "
+            "`tfp_aevb.export_saved_model`"
+        )
+    return tf_keras.saving.serialize_keras_object(part)
+
+
+def deserialize_part(name: str, config: Any) -> tf_keras.layers.Layer:
+    """Creates the part again.
+
+    Raises:
+        ValueError: if it is not a layer: a file may name any function, to be called.
+    """
+    part = tf_keras.saving.deserialize_keras_object(config)
+    if not isinstance(part, tf_keras.layers.Layer):
+        raise ValueError(f"the {name} of the config is no layer but {part!r:.80}")
+    return part
+
+
+def check_distribution(name: str, distribution: Any) -> None:
+    """Raises a `ValueError` unless the part has returned a distribution of batch shape [B]."""
+    if not isinstance(distribution, tfd.Distribution):
+        raise ValueError(
+            f"the {name} must return a `tfd.Distribution`, got {type(distribution).__name__}"
+        )
+    shape: Sequence[int | None] = distribution.batch_shape
+    if distribution.batch_shape.rank != 1:
+        raise ValueError(
+            f"the {name}'s distribution must have batch shape [B], got {shape} with event shape "
+            f"{distribution.event_shape}; wrap it in `tfd.Independent`"
+        )
