@@ -73,3 +73,5 @@ def test_the_paper_s_axis_is_extended_to_where_the_curves_end() -> None:
     assert runs.limits_with_ends(panels, (-150.0, -100.0)) == (-150.0, -100.0)
     panels["b"] = {("AEVB", "test"): (samples, bad), ("AEVB", "train"): (samples, lost)}
     assert runs.limits_with_ends(panels, (-150.0, -100.0)) == (-210.0, -100.0)
+    panels["c"] = {("AEVB", "train"): (samples, np.array([-900.0, -95.0]))}
+    assert runs.limits_with_ends(panels, (-150.0, -100.0)) == (-210.0, -93.0)
