@@ -112,7 +112,8 @@ def limits_with_ends(
     """Returns the paper's y axis, extended as far as shows where each curve ends."""
     ends = [float(nats[-1]) for lines in panels.values() for _, nats in lines.values()]
     ends = [end for end in ends if np.isfinite(end)]
-    return min(limits[0], *(end - 10.0 for end in ends)), max(limits[1], *(end + 2.0 for end in ends))
+    low, high = limits
+    return min(low, *(end - 10.0 for end in ends)), max(high, *(end + 2.0 for end in ends))
 
 
 def image_rows(latents: np.ndarray | None, means: np.ndarray) -> list[dict[str, Any]]:
