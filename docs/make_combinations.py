@@ -17,6 +17,7 @@ VALUES = {
     "codes": "0, 1, ..., K - 1 (`--categories`)",
     "counts": "0, 1, 2, ...",
     "real": "any",
+    "table": "a column's own, or missing (`.csv` tables; not with `vamp`)",
 }
 HEAD = """# What goes together
 
