@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 
-from tests.training.test_config import OTHER_VALUES
+from tests.training.test_config import NEEDS, OTHER_VALUES
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.training.config import TrainConfig
 
@@ -32,10 +32,12 @@ def test_without_flags_the_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
 def test_each_setting_has_a_flag(name: str) -> None:
-    config = flags_lib.train_config(parsed(flag_of(name, OTHER_VALUES[name])))
-    assert config == dataclasses.replace(TrainConfig(), **{name: OTHER_VALUES[name]}, **(
-        {"binarize": "none"} if name == "likelihood" else {}
-    ))  # fmt: skip
+    needed = NEEDS.get(name, {})
+    settings = {**needed, name: OTHER_VALUES[name]}
+    config = flags_lib.train_config(parsed(*(flag_of(*setting) for setting in settings.items())))
+    if name == "likelihood":
+        settings["binarize"] = "none"
+    assert config == dataclasses.replace(TrainConfig(), **settings)
 
 
 def test_values_have_the_settings_types() -> None:
@@ -109,9 +111,9 @@ def test_help_names_each_flag_with_its_default() -> None:
         assert found, field.name
         meaning = " ".join(rest.partition("\n  --")[0].split())
         assert " ".join(field.metadata["help"].split())[:40] in meaning
-        if field.default is not None:
+        if field.default not in (None, ()):
             default = field.default
-            shown = str(default[0]) if isinstance(default, tuple) else str(default)
+            shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
             shown = shown.lower() if isinstance(default, bool) else shown
             assert f"(default: {shown})" in meaning
     assert max(map(len, text.splitlines())) <= 140

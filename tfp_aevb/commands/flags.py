@@ -158,7 +158,7 @@ def _order(values: flags.FlagValues) -> Any:
 
 def _shown(flag: flags.Flag) -> str:
     if isinstance(flag.default, list):
-        return ",".join(flag.default)
+        return ",".join(flag.default) or "none"
     return str(flag.default).lower() if flag.boolean else str(flag.default)
 
 

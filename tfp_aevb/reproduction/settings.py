@@ -23,6 +23,16 @@ DATASETS = {
     "binarized_mnist": dataclasses.replace(MNIST, dataset="binarized_mnist"),
     "frey_face": FREY_FACE,
 }
+TRAIN_SIZES = {"mnist": 55_000, "binarized_mnist": 50_000, "frey_face": 1_565}
+
+
+def updates_for(dataset: str, samples: int) -> int:
+    """Returns the updates that use at least so many training samples.
+
+    An epoch's last minibatch holds what is left of the data.
+    """
+    size = TRAIN_SIZES[dataset]
+    return -(-samples * -(-size // BATCH) // size)
 
 
 class PaperRun(NamedTuple):
@@ -62,17 +72,17 @@ def paper_run(
         step_size: Adagrad's; by default chosen by the paper's rule.
         init: how the paper's N(0, 0.01) is read, see `TrainConfig`.
     """
-    steps = max(1, samples // BATCH)
+    points = max(1, samples // BATCH)  # counted without smaller minibatches, for round numbers
     config = dataclasses.replace(
         DATASETS[dataset],
         latent_dim=latent_dim,
         method=method,
         init=init,
         data_dir=data_dir,
-        steps=steps,
+        steps=updates_for(dataset, samples),
         seed=SEED,
         eval_split="test",
-        eval_every=max(1, min(steps // 10, max(500, steps // 200))),  # up to 200 points
+        eval_every=max(1, min(points // 10, max(500, points // 200))),  # up to 200 points
         tensorboard_images=False,
     )
     suffix = "" if init == "variance" else f"-init-{init}"
