@@ -143,11 +143,13 @@ def _captioned(name: str, drawn: dict) -> str:
 def _explorer(model: AEVB, dataset: Dataset, seed: int) -> list[str]:
     x = as_seen(dataset.test, dataset, MAX_CODES, seed)
     codes = posterior_moments(model.encode(x))[0].numpy()
-    record = explorer_record(model, codes, dataset.test.labels, dataset.image_shape, seed)
+    labels = dataset.test.labels
+    record = explorer_record(model, codes, labels, dataset.image_shape, seed)
     if record is None:
         return []
+    coloured = "" if labels is None else ", coloured by label"
     how = (
-        "Move over the plane of latents; dots are test data, coloured by label."
+        f"Move over the plane of latents; dots are test data{coloured}."
         if model.latent_dim == 2
         else "Move the latents that vary most over the test data."
     )
