@@ -111,6 +111,25 @@ def test_the_decoder_sees_the_first_level_alone() -> None:
     assert decoder.network.network_weights[0].shape == [3, 4]
 
 
+def test_a_hierarchy_survives_its_keras_file_and_trains_in_mixed_precision(tmp_path) -> None:
+    model = AEVB(
+        _prior(dtype="mixed_bfloat16"),
+        layers.HierarchicalPosterior(DIMS, (5,), (4,), dtype="mixed_bfloat16"),
+        layers.BernoulliLikelihood(6, network=layers.MLP(6, (4,), num_inputs=3)),
+        objective="dreg",
+        num_samples=3,
+    )
+    x = (np.random.default_rng(0).random((40, 6)) < 0.4).astype(np.float32)
+    history = compiled(model, jit_compile=True).fit(x, epochs=3, verbose=0).history
+    assert np.isfinite(history["elbo"]).all()
+    assert model.prior_distribution().log_prob(tf.zeros([2, 5])).dtype == tf.float32
+    model.save(tmp_path / "model.keras")
+    loaded = tf_keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    for kept, weight in zip(loaded.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(kept, weight)
+    np.testing.assert_array_equal(loaded.elbo(x, seed=1), model.elbo(x, seed=1))
+
+
 @pytest.mark.parametrize("dims", [(), (0, 2)])
 def test_levels_without_a_dimension_are_refused(dims: tuple[int, ...]) -> None:
     assert_one_line(lambda: layers.HierarchicalPrior(dims), ValueError, "`latent_dims`")
