@@ -13,9 +13,9 @@ def check_values(values: np.ndarray, scale: float, support: str) -> None:
         values: as stored, any shape, finite.
         scale: their divisor.
         support: `binary` {0, 1}, `unit` [0, 1], `open_unit` (0, 1), `levels` {0, 1/255, ..., 1},
-            `counts` {0, 1, 2, ...}, `codes:K` {0, 1, ..., K - 1} or `real`.
+            `counts` {0, 1, 2, ...}, `codes:K` {0, 1, ..., K - 1}, `table` or `real`.
     """
-    if support == "real":
+    if support in ("real", "table"):  # a table's likelihood checks each column by itself
         return
     if support == "binary":
         _refuse(
