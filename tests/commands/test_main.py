@@ -3,7 +3,6 @@
 import importlib
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -38,23 +37,19 @@ def test_help_shows_the_flags_of_the_verb_alone(verb: str, capsys) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_takes_less_than_a_second_and_no_tensorflow(verb: str) -> None:
+def test_help_takes_less_than_a_second_of_computing_and_no_tensorflow(verb: str) -> None:
     code = (
-        "import sys; from tfp_aevb.commands.main import main;"
+        "import sys, time; from tfp_aevb.commands.main import main;"
         f"code = main(['{verb}', '--help']);"
-        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr);"
+        "print(time.process_time(), file=sys.stderr); sys.exit(code)"
     )
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False
-        )
-        seconds.append(time.perf_counter() - start)
-        assert (result.returncode, result.stderr) == (0, "[]\n")
-        if seconds[-1] < 1.0:
-            break
-    assert min(seconds) < 1.0
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    heavy, seconds = result.stderr.splitlines()
+    assert (result.returncode, heavy) == (0, "[]")
+    assert float(seconds) < 1.0
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])

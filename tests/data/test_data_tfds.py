@@ -166,7 +166,7 @@ def test_wrong_file_placed_by_hand_is_refused_in_one_line(tmp_path: pathlib.Path
         ("fashon_mnist", "image set; did you mean fashion_mnist or moving_mnist?"),
         ("mnist5k", "did you mean mnist_5k or mnist?"),
         ("frey_faces", "did you mean frey_face or forest_fires?"),
-        ("pictures.csv", "or a TensorFlow Datasets image set"),
+        ("pictures.txt", "or a TensorFlow Datasets image set"),
         ("", "or a TensorFlow Datasets image set"),
         ("a\nb", "or a TensorFlow Datasets image set"),
     ],
