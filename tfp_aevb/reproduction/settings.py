@@ -29,9 +29,10 @@ TRAIN_SIZES = {"mnist": 55_000, "binarized_mnist": 50_000, "frey_face": 1_565}
 def updates_for(dataset: str, samples: int) -> int:
     """Returns the updates that use at least so many training samples.
 
-    An epoch's last minibatch holds what is left of the data.
+    An epoch's last minibatch holds what is left of the data; of a data set whose size is not known
+    here, all are taken to be whole.
     """
-    size = TRAIN_SIZES[dataset]
+    size = TRAIN_SIZES.get(dataset, BATCH)
     return -(-samples * -(-size // BATCH) // size)
 
 
