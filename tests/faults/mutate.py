@@ -28,7 +28,6 @@ TESTS = {
     "objectives/sgvb": OBJECTIVES,
     "objectives/importance_weighted": ("test_importance_weighted", "test_objectives"),
     "full_vb": ("test_full_vb",),
-    "evaluation/scores": ("integration/test_verbs", "integration/test_latent_verbs"),
     "evaluation/annealing": ("evaluation/test_hmc", "evaluation/test_importance"),
 }
 SWAPS: dict[type, type] = {
