@@ -20,12 +20,14 @@ FORMS = {
 }
 
 
-def linear_model(data_dim: int = 3, latent_dim: int = 2, **kwargs) -> FullVB:
+def linear_model(
+    data_dim: int = 3, latent_dim: int = 2, variance: float | str = VARIANCE, **kwargs
+) -> FullVB:
     tf_keras.utils.set_random_seed(3)
     model = FullVB(
         layers.StandardNormalPrior(latent_dim),
         layers.DiagonalGaussianPosterior(latent_dim, (), init_stddev=0.4),
-        layers.GaussianLikelihood(data_dim, (), variance=VARIANCE, init_stddev=0.6),
+        layers.GaussianLikelihood(data_dim, (), variance=variance, init_stddev=0.6),
         **{"num_data": NUM_DATA, **kwargs},
     )
     for i, variable in enumerate(model.theta_log_variances):
@@ -84,12 +86,15 @@ def test_bound_and_gradients_have_the_exact_expectation(form: str, x: tf.Tensor)
         assert_mean(np.stack(parts), expected.numpy())
 
 
-def test_draws_of_their_own_have_the_spread_of_drawn_weights(x: tf.Tensor) -> None:
+@pytest.mark.parametrize("variance", [VARIANCE, "global"])
+def test_draws_of_their_own_have_the_spread_of_drawn_weights(
+    variance: float | str, x: tf.Tensor
+) -> None:
     """The outputs drawn in place of theta have the distribution of theta's outputs."""
-    model = linear_model()
+    model = linear_model(variance=variance)
     z = tf.constant(np.random.default_rng(4).normal(size=[1, 6, 2]), tf.float32)
     own = tf.function(lambda seed: model.log_likelihood(x, z, seed))
-    shared_model = linear_model(shared_draw=True)
+    shared_model = linear_model(variance=variance, shared_draw=True)
     shared = tf.function(lambda seed: shared_model.log_likelihood(x, z, seed))
     values = [np.stack([f(tf.constant([i, 1]))[0] for i in range(DRAWS)]) for f in (own, shared)]
     for power in (1, 2):
