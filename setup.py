@@ -25,7 +25,7 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "matplotlib>=3.9,<4",
-        "mlxtend>=0.24,<0.26",
+        "mlxtend>=0.23.4,<0.26",
         "numpy>=2.0,<3",
         "requests>=2.31,<3",
         "scikit-learn>=1.6,<2",
