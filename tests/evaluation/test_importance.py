@@ -169,6 +169,18 @@ def test_unknown_batch_size_needs_no_chunk() -> None:
     np.testing.assert_allclose(estimate.effective_sample_size, 13.0, rtol=1e-5)
 
 
+def test_chunk_of_an_unknown_batch_size_bounds_decoded_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importance, "MAX_CHUNK_FLOATS", 4 * 10 * LINEAR.data_dim)
+    monkeypatch.setattr(importance, "MAX_CHUNK", 7)
+    size = tf.function(lambda x: importance._chunk_size(x, None), reduce_retracing=True)
+    x = tf.TensorSpec([None, LINEAR.data_dim])
+    sizes = [int(size.get_concrete_function(x)(tf.zeros([n, LINEAR.data_dim]))) for n in (10, 100)]
+    assert sizes == [4, 1]
+    assert int(size.get_concrete_function(x)(tf.zeros([1, LINEAR.data_dim]))) == 7
+
+
 def test_xla_takes_unknown_number_of_samples() -> None:
     model, x = _model(), LINEAR.data(6)
 

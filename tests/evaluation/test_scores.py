@@ -55,6 +55,7 @@ def test_appendix_d_and_annealing_take_the_samples_asked_for(model: AEVB) -> Non
     assert abs(chains.mean - expected) < 0.3
     assert chains.diagnostics.startswith("acceptance: mean 0.")
     assert "R-hat: median 1.0" in chains.diagnostics
+    assert chains.diagnostics.endswith("above 1.1 for 0.0% of the datapoints")
 
 
 def test_the_seed_decides_the_draws_of_every_batch() -> None:
