@@ -17,7 +17,6 @@ from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
 from tfp_aevb.layers.noise import normal_rows
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.training.loops import Minibatch
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -174,32 +173,19 @@ class FullVB(AEVB):
             own.append(mean + tf.exp(0.5 * log_variance) * zeta)  # [L * B, size]
         return self._likelihood.distribution(hidden, *own)
 
-    def bound(
-        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    def _bound_given(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor | float | None,
+        num_samples: int | tf.Tensor | None = None,
     ) -> Bound:
         """Estimates the full variational bound at `x`, per datapoint (Eq. 22; F.1).
 
         `kl` holds KL(q(z|x) || p(z)) and the theta term's share, 1/N of it.
-
-        Raises:
-            ValueError: if N is not known: neither `num_data` is given nor `fit` was called.
         """
-        if self.known_num_data is None:
+        if num_data is None:
             raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
-        return self._full_bound(x, seed, tf.constant(float(self.known_num_data)), num_samples)
-
-    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
-        """Returns minus the full variational bound per datapoint, and the bound (Eq. 22)."""
-        bound = self._full_bound(batch.x, batch.seed, batch.num_data)
-        return self.minibatch_loss(bound.elbo, batch), bound
-
-    def _full_bound(
-        self,
-        x: tf.Tensor,
-        seed: tf.Tensor,
-        num_data: tf.Tensor,
-        num_samples: int | tf.Tensor | None = None,
-    ) -> Bound:
         z_seed, theta_seed = tf.unstack(tfp.random.split_seed(seed, n=2))
         data = self._estimate_bound(x, z_seed, num_samples, theta_seed)
         if self._sampled_parameter_kl:
