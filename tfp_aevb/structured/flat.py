@@ -99,7 +99,10 @@ def _leaves(
     It is what `tfd.JointDistributionCoroutine` takes as a model.
     """
     model = joint._model_coroutine()
-    part, values, places = next(model), [], []
+    values: list[Any] = []
+    places: list[Any] = []
+    place: Any
+    part = next(model)
     while True:
         is_root_part = is_root and isinstance(part, tfd.JointDistribution.Root)
         part = _distribution(part)

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.model import AEVB
+from tfp_aevb.model_parts import check_distribution
 from tfp_aevb.objectives import Bound
 from tfp_aevb.structured.distributions import (
     JointPosterior,
@@ -45,10 +46,11 @@ class JointAEVB(AEVB):
 
     Partly observed latents: their values are data too, one more part each behind the observed ones
     of x [D], NaN where a datapoint's is not known. Such a datapoint has the ordinary bound, on
-    log p(x); one whose z1 is known has E[log p(x, z1, z2) - log q(z2|x, z1)], on log p(x, z1), its
-    `kl` the part that is not log p(x|z). The encoder does not see them: q draws an unknown latent
-    given those before it in q, known or drawn, so that the partly observed ones are best first.
-    Nor do known ones train their own q. `importance_log_prob` estimates log p(x, z1) there.
+    log p(x); one whose z1 is known has E[log p(x, z1, z2) - log q(z2|x, z1)], a bound on
+    log p(x, z1), which `importance_log_prob` estimates there; its `kl` is all but E[log p(x|z)].
+    The encoder sees the observed parts alone: q draws an unknown latent given those before it in
+    q, known or drawn, so that partly observed ones are best first. A known one does not train its
+    own q.
 
     Global latents theta are shared by all datapoints and get a Gaussian q(theta), independent in
     each element, in their prior's support; what is a variable beside them is a point estimate. The
@@ -112,9 +114,12 @@ class JointAEVB(AEVB):
             elif partly_observed:
                 raise ValueError(
                     "`partly_observed` needs an encoder that returns a joint distribution, got "
-                    f"{posterior.name}; name its parts by `tfd.JointDistributionNamed`"
+                    f"{type(posterior).__name__}; name its parts by `tfd.JointDistributionNamed`"
                 )
-            return WithGlobals(posterior, theta, x) if theta else posterior
+            if theta is None:
+                return posterior
+            check_distribution("encoder", posterior)
+            return WithGlobals(posterior, theta, x)
 
         # Before the base class, which evaluates the bound.
         self._joint_parts = parts
@@ -215,6 +220,8 @@ def _check(joint: Joint) -> None:
         (joint.latent, "an observed part", "the latents come first: p(z) p(x|z)"),
         (joint.shared, "one that is not global", "the global latents come first"),
     ):
+        if not parts.leaves:
+            continue
         kept = {leaf: drawn[0][leaf] for leaf in parts.leaves}
         first, second = (joint.log_probs({**draw, **kept}, everything) for draw in drawn)
         for leaf in parts.leaves:

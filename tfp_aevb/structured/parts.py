@@ -170,7 +170,7 @@ def matching(theirs: Places, ours: Places) -> dict[int, int]:
             f"the encoder's joint has the parts {list(theirs)}, the latents are {list(ours)}; "
             "they must be the same"
         )
-    found = {}
+    found: dict[int, int] = {}
     for name, our_place in ours.items():
         their_place = theirs[name]
         if isinstance(our_place, dict) != isinstance(their_place, dict):
