@@ -160,8 +160,40 @@ def test_the_fitted_bound_stays_below_the_evidence_and_finds_the_posterior_mean(
     assert abs(bias - bias_mean) < 0.05 * posterior_stddev  # 1% of the mean is more
 
 
+@pytest.mark.parametrize("shared_draw", [False, True])
+def test_the_layers_that_are_not_variational_are_point_estimates(shared_draw: bool) -> None:
+    model = FullVB(
+        layers.StandardNormalPrior(2),
+        layers.DiagonalGaussianPosterior(2, ()),
+        layers.GaussianLikelihood(3, (4,), variance=VARIANCE, init_stddev=0.6),
+        num_data=NUM_DATA,
+        shared_draw=shared_draw,
+        variational_layers=[-1],
+    )
+    kernel, bias = (
+        tf.identity(variable.assign(tf.fill(variable.shape, -1.0)))
+        for variable in model.theta_log_variances
+    )
+    first, first_bias, mean_kernel, mean_bias = model.decoder.parameters
+    z = tf.constant([[[0.4, -1.0], [1.5, 0.3]]])
+    x = tf.constant([[0.2, -0.3, 1.0], [0.0, 2.0, -1.0]])
+    hidden = model.decoder.network.activate(tf.matmul(z[0], first) + first_bias)
+    error = tf.square(x - tf.matmul(hidden, mean_kernel) - mean_bias)
+    error += tf.matmul(tf.square(hidden), tf.exp(kernel)) + tf.exp(bias)
+    exact = tf.reduce_sum(-0.5 * (error / VARIANCE + np.log(2 * np.pi * VARIANCE)), axis=1)
+    draw = tf.function(lambda seed: model.log_likelihood(x, z, seed)[0])
+    assert_mean(np.stack([draw(tf.constant([i, 1])) for i in range(DRAWS)]), exact.numpy())
+    kl = 0.5 * sum(
+        tf.reduce_sum(tf.exp(v) + tf.square(w) - 1 - v)
+        for w, v in ((mean_kernel, kernel), (mean_bias, bias))
+    )
+    np.testing.assert_allclose(model.parameter_kl(), kl, rtol=1e-6)
+    theta, _ = model.draw_parameters(tf.constant([0, 1]))
+    np.testing.assert_array_equal(theta[0], first)
+
+
 def test_keras_file_round_trip(tmp_path: Path) -> None:
-    model = compiled(linear_model(shared_draw=True))
+    model = compiled(linear_model(shared_draw=True, variational_layers=[0]))
     data = np.random.default_rng(5).normal(size=[NUM_DATA, 3]).astype(np.float32)
     model.fit(data, verbose=0)
     model.save(tmp_path / "m.keras")
@@ -177,6 +209,7 @@ def test_what_does_not_fit_is_refused() -> None:
     for kwargs, part in [
         ({"parameter_prior": "normal"}, "parameter_prior"),
         ({"sampled_parameter_kl": True}, "shared_draw"),
+        ({"variational_layers": [1]}, "`variational_layers` must be numbers from -1 to 0, got [1]"),
     ]:
         assert_one_line(
             lambda kwargs=kwargs: FullVB(prior, encoder, decoder, **kwargs), ValueError, part

@@ -8,6 +8,8 @@ variational bound of each datapoint (Eq. 14 to 16). Written per datapoint, in na
 with theta = mu + sigma * zeta (Eq. 19, 23): N multiplies the data's terms only (Eq. 21).
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
@@ -17,7 +19,6 @@ from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
 from tfp_aevb.layers.noise import normal_rows
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.training.loops import Minibatch
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -27,7 +28,8 @@ class FullVB(AEVB):
     q(theta) is a diagonal Gaussian whose means are the decoder's own variables; the prior is
     N(0, I). Prediction averages over theta: `sample` and `importance_log_prob` draw one for each z.
     `decode`, `reconstruct` and Hamiltonian Monte Carlo take theta at its mean. The encoder's
-    parameters are point estimates.
+    parameters are point estimates, and those of the decoder's layers that are not
+    `variational_layers`.
 
     Args:
         prior: p(z), without parameters.
@@ -37,6 +39,9 @@ class FullVB(AEVB):
         sampled_parameter_kl: estimate the theta term with the draw (Eq. 21) instead of in closed
             form (F.1, Eq. 24); needs `shared_draw`.
         initial_stddev: sigma at the start.
+        variational_layers: which of the decoder's dense layers have a q(theta), 0 the first and -1
+            the last, to which a likelihood's own parameters belong; the weights of the others are
+            point estimates. By default all.
         **kwargs: `objective`, `num_samples`, `num_data`, `seed`, see `AEVB`. `num_data` (N) is
             needed to evaluate before `fit`.
 
@@ -55,6 +60,7 @@ class FullVB(AEVB):
         shared_draw: bool = False,
         sampled_parameter_kl: bool = False,
         initial_stddev: float = 0.01,
+        variational_layers: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         if kwargs.get("parameter_prior") is not None:
@@ -74,16 +80,29 @@ class FullVB(AEVB):
         if sampled_parameter_kl and not shared_draw:
             raise ValueError("`sampled_parameter_kl` needs `shared_draw`")
         self._initial_stddev = initial_stddev
+        self._variational_layers = None if variational_layers is None else [*variational_layers]
         self._shared_draw = shared_draw
         self._sampled_parameter_kl = sampled_parameter_kl
         super().__init__(prior, encoder, decoder, **kwargs)
 
     def _build_parts(self) -> None:
         self.decoder(tf.zeros([1, self.prior_distribution().event_shape[0]]))
+        num_layers = len(self._likelihood.network.network_weights) // 2
+        layers = range(num_layers) if self._variational_layers is None else self._variational_layers
+        if not layers or not all(-num_layers <= layer < num_layers for layer in layers):
+            raise ValueError(
+                f"`variational_layers` must be numbers from {-num_layers} to {num_layers - 1}, got "
+                f"{list(layers)}"
+            )
+        chosen = {layer % num_layers for layer in layers}
+        self._is_variational = tuple(
+            min(i // 2, num_layers - 1) in chosen for i in range(len(self._likelihood.parameters))
+        )
         start = tf_keras.initializers.Constant(2.0 * tf.math.log(self._initial_stddev).numpy())
         self.theta_log_variances = [
             self.add_weight(f"theta_log_variance_{i}", mean.shape, initializer=start)
             for i, mean in enumerate(self._likelihood.parameters)
+            if self._is_variational[i]
         ]
         super()._build_parts()
 
@@ -104,6 +123,8 @@ class FullVB(AEVB):
         """
         terms = []
         for mean, log_variance in self._theta():
+            if log_variance is None:
+                continue
             terms.append(1.0 + log_variance - tf.square(mean) - tf.exp(log_variance))
         return -0.5 * tf.add_n([tf.reduce_sum(term) for term in terms])
 
@@ -115,8 +136,11 @@ class FullVB(AEVB):
             scalar, nats.
         """
         theta, terms = [], []
-        seeds = tf.unstack(tfp.random.split_seed(seed, n=len(self.theta_log_variances)))
+        seeds = tf.unstack(tfp.random.split_seed(seed, n=len(self._likelihood.parameters)))
         for (mean, log_variance), part_seed in zip(self._theta(), seeds, strict=True):
+            if log_variance is None:
+                theta.append(tf.convert_to_tensor(mean))
+                continue
             zeta = tf.random.stateless_normal(mean.shape, part_seed)
             theta.append(mean + tf.exp(0.5 * log_variance) * zeta)
             terms.append(tf.square(theta[-1]) - tf.square(zeta) - log_variance)
@@ -159,47 +183,39 @@ class FullVB(AEVB):
         for i in range(0, last + 2, 2):
             (kernel, kernel_log_variance), (bias, bias_log_variance) = theta[i], theta[i + 1]
             mean = tf.matmul(hidden, kernel) + bias
-            variance = tf.matmul(tf.square(hidden), tf.exp(kernel_log_variance))
-            variance += tf.exp(bias_log_variance)
-            zeta = normal_rows(shape[:1], shape[1:2], tf.shape(mean)[1:], seeds[i])
-            hidden = mean + tf.sqrt(variance) * tf.reshape(zeta, tf.shape(mean))
+            if kernel_log_variance is not None:
+                variance = tf.matmul(tf.square(hidden), tf.exp(kernel_log_variance))
+                variance += tf.exp(bias_log_variance)
+                zeta = normal_rows(shape[:1], shape[1:2], tf.shape(mean)[1:], seeds[i])
+                mean += tf.sqrt(variance) * tf.reshape(zeta, tf.shape(mean))
+            hidden = mean
             if i < last:
                 hidden = network.activate(hidden)
         own = []
         for (mean, log_variance), part_seed in zip(
             theta[last + 2 :], seeds[last + 2 :], strict=True
         ):
+            if log_variance is None:
+                own.append(mean)
+                continue
             event = tf.shape(tf.reshape(mean, [-1]))
             zeta = tf.reshape(normal_rows(shape[:1], shape[1:2], event, part_seed), [-1, event[0]])
             own.append(mean + tf.exp(0.5 * log_variance) * zeta)  # [L * B, size]
         return self._likelihood.distribution(hidden, *own)
 
-    def bound(
-        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    def _bound_given(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor | float | None,
+        num_samples: int | tf.Tensor | None = None,
     ) -> Bound:
         """Estimates the full variational bound at `x`, per datapoint (Eq. 22; F.1).
 
         `kl` holds KL(q(z|x) || p(z)) and the theta term's share, 1/N of it.
-
-        Raises:
-            ValueError: if N is not known: neither `num_data` is given nor `fit` was called.
         """
-        if self.known_num_data is None:
+        if num_data is None:
             raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
-        return self._full_bound(x, seed, tf.constant(float(self.known_num_data)), num_samples)
-
-    def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
-        """Returns minus the full variational bound per datapoint, and the bound (Eq. 22)."""
-        bound = self._full_bound(batch.x, batch.seed, batch.num_data)
-        return self.minibatch_loss(bound.elbo, batch), bound
-
-    def _full_bound(
-        self,
-        x: tf.Tensor,
-        seed: tf.Tensor,
-        num_data: tf.Tensor,
-        num_samples: int | tf.Tensor | None = None,
-    ) -> Bound:
         z_seed, theta_seed = tf.unstack(tfp.random.split_seed(seed, n=2))
         data = self._estimate_bound(x, z_seed, num_samples, theta_seed)
         if self._sampled_parameter_kl:
@@ -209,10 +225,16 @@ class FullVB(AEVB):
         share = theta_term / num_data
         return Bound(data.elbo - share, data.reconstruction, data.kl + share)
 
-    def _theta(self) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Means and log-variances of q(theta), in the order of `decoder.parameters`."""
+    def _theta(self) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """Means and log-variances of q(theta), in the order of `decoder.parameters`.
+
+        Point estimates have no log-variance.
+        """
         log_variances = map(bounded_log_variance, self.theta_log_variances)
-        return list(zip(self._likelihood.parameters, log_variances, strict=True))
+        return [
+            (mean, next(log_variances) if self._is_variational[i] else None)
+            for i, mean in enumerate(self._likelihood.parameters)
+        ]
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised."""
@@ -223,4 +245,5 @@ class FullVB(AEVB):
             "shared_draw": self._shared_draw,
             "sampled_parameter_kl": self._sampled_parameter_kl,
             "initial_stddev": self._initial_stddev,
+            "variational_layers": self._variational_layers,
         }

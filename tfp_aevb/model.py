@@ -165,7 +165,7 @@ class AEVB(FusedModel):
         Also checks the objective: a missing KL is better known before training than after.
         """
         with tf.GradientTape() as tape:
-            self.bound(tf.zeros([1, *self.event_shape]), as_seed(0))
+            self._bound_given(tf.zeros([1, *self.event_shape]), as_seed(0), 1.0)
         # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
         known = {
             id(part)
@@ -216,7 +216,23 @@ class AEVB(FusedModel):
     def bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
-        """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7."""
+        """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7.
+
+        Raises:
+            ValueError: if it depends on N, which is not known: neither `num_data` is given nor
+                `fit` was called.
+        """
+        return self._bound_given(x, seed, self.known_num_data, num_samples)
+
+    def _bound_given(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor | float | None,
+        num_samples: int | tf.Tensor | None = None,
+    ) -> Bound:
+        """Estimates the bound at `x`, where it depends on N for this N."""
+        del num_data
         return self._estimate_bound(x, seed, num_samples, None)
 
     def _estimate_bound(
@@ -239,7 +255,7 @@ class AEVB(FusedModel):
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the loss, its KL term weighted while training, and the bound: `FusedModel`."""
-        bound = self.bound(batch.x, batch.seed)
+        bound = self._bound_given(batch.x, batch.seed, batch.num_data)
         aim = bound.elbo
         if self._weighs_kl and batch.step is not None:
             weight = tf.constant(self.kl_weight)

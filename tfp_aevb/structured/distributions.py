@@ -1,12 +1,14 @@
 """The densities of a joint model, as distributions over one vector each."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.structured.parts import Joint, Parts, Values, by_name
+from tfp_aevb.structured.flat import FlatJoint, Leaves, leaves_of
+from tfp_aevb.structured.global_latents import GlobalPosterior
+from tfp_aevb.structured.parts import Joint, matching
 
 
 class _Vector(tfd.Distribution):
@@ -44,19 +46,25 @@ class _Vector(tfd.Distribution):
 
 
 class LatentPrior(_Vector):
-    """p(z) of all latents, batch shape [] and event shape [J]."""
+    """p(z) of all latents, batch shape [] and event shape [J].
 
-    def __init__(self, joint: Joint) -> None:
+    Where some of z are global latents theta, draws have theta from q(theta) and the rest from
+    p(z|theta), and the density is that of p(z|theta).
+    """
+
+    def __init__(self, joint: Joint, theta: GlobalPosterior | None = None) -> None:
         self._joint = joint
+        self._theta = theta
         super().__init__(joint.latent.size, None, "LatentPrior")
 
     def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
-        return self._joint.latent.concat(self._joint.sample(n, tfp.random.sanitize_seed(seed)))
+        seeds = tfp.random.split_seed(tfp.random.sanitize_seed(seed), n=2)
+        shared = self._theta.sample([n], seeds[0]) if self._theta else None
+        return self._joint.latent.concat(self._joint.sample([n], seeds[1], shared))
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        flat_z = tf.reshape(z, [-1, self._size])
-        known = self._joint.latent.split(flat_z)
-        log_prob = _total(self._joint.distributions(known), known)
+        latents = self._joint.latent.split(tf.reshape(z, [-1, self._size]))
+        log_prob = self._joint.log_prob(latents, self._joint.local.leaves)
         return tf.reshape(log_prob, tf.shape(z)[:-1])
 
 
@@ -64,87 +72,133 @@ class ObservedParts(_Vector):
     """p(x|z) of several observed parts, batch shape [n] and event shape [D].
 
     The mean is that of each part given z alone; where a part depends on another observed one, it is
-    taken at zero there, and draws are the better summary.
+    taken at zero there, and draws are the better summary. Partly observed latents are as in z.
     """
 
     def __init__(self, joint: Joint, z: tf.Tensor) -> None:
         self._joint = joint
         self._latents = joint.latent.split(z)
-        super().__init__(joint.observed.size, z, "ObservedParts")
+        super().__init__(joint.data.size, z, "ObservedParts")
 
     def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
         rows = tf.shape(self._rows)[0]
-        known = {
-            name: tf.repeat(value[tf.newaxis], n, axis=0) for name, value in self._latents.items()
-        }
-        known = {name: tf.reshape(v, [n * rows, *v.shape[2:]]) for name, v in known.items()}
+        known = {leaf: tf.repeat(v[tf.newaxis], n, axis=0) for leaf, v in self._latents.items()}
+        known = {leaf: tf.reshape(v, [n * rows, *v.shape[2:]]) for leaf, v in known.items()}
         drawn = self._joint.sample([n * rows], tfp.random.sanitize_seed(seed), known)
-        return tf.reshape(self._joint.observed.concat(drawn), [n, rows, self._size])
+        return tf.reshape(self._joint.data.concat(drawn), [n, rows, self._size])
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        values = self._joint.observed.split(x)
-        distributions = self._joint.distributions({**self._latents, **values})
-        counted = {name: v for name, v in values.items() if name not in self._joint.given}
-        return _total(distributions, counted)
+        values = {**self._joint.data.split(x), **self._latents}
+        return self._joint.log_prob(values, self._joint.counted)
 
     def _mean(self) -> tf.Tensor:
-        distributions = self._joint.distributions(self._latents)
-        rows = tf.shape(self._rows)[:1]
-        means = {}
-        for name in self._joint.observed.names:
-            mean = distributions[name].mean()
-            shape = tf.concat([rows, distributions[name].event_shape], axis=0)
-            means[name] = tf.broadcast_to(tf.cast(mean, tf.float32), shape)
-        return self._joint.observed.concat(means)
+        conditionals = self._joint.conditionals(self._latents)
+        means = dict(self._latents)
+        for leaf in self._joint.observed.leaves:
+            part = conditionals[leaf]
+            shape = tf.concat([tf.shape(self._rows)[:1], part.event_shape], axis=0)
+            means[leaf] = tf.broadcast_to(tf.cast(part.mean(), tf.float32), shape)
+        return self._joint.data.concat(means)
 
 
-class JointPosterior(_Vector):
-    """q(z|x) over all latents, batch shape [B] and event shape [J].
+class Known(NamedTuple):
+    """A partly observed latent: for which datapoints it is known [B], and its values there."""
 
-    Args:
-        posterior: a joint distribution over the latents, by the same names as in the model.
-        parts: of the latents.
-        rows: any tensor [B, ...].
-    """
+    mask: tf.Tensor
+    value: tf.Tensor
 
-    def __init__(self, posterior: tfd.JointDistribution, parts: Parts, rows: tf.Tensor) -> None:
-        self._posterior = posterior
-        self._parts = parts
-        self._is_sequential = 0 in by_name(posterior.dtype)
-        kinds = tf.nest.flatten(posterior.reparameterization_type)
-        reparameterized = all(kind is tfd.FULLY_REPARAMETERIZED for kind in kinds)
-        kind = tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED
-        super().__init__(parts.size, rows, "JointPosterior", kind)
-
-    def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
-        drawn = by_name(self._posterior.sample(n, seed=tfp.random.sanitize_seed(seed)))
-        if self._is_sequential:
-            drawn = dict(zip(self._parts.names, drawn.values(), strict=True))
-        return self._parts.concat(drawn)
-
-    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        values = self._parts.split(z)
-        if self._is_sequential:
-            return self._posterior.log_prob(list(values.values()))
-        return self._posterior.log_prob(**{str(name): value for name, value in values.items()})
+    def put_into(self, drawn: tf.Tensor) -> tf.Tensor:
+        """Returns `drawn` [..., B, *event] with the known values in their place."""
+        mask = tf.reshape(self.mask, [-1, *[1] * (self.value.shape.rank - 1)])
+        return tf.where(mask, self.value, drawn)
 
 
-def log_probs(distributions: dict, values: Values) -> Values:
-    """Returns the log density [n] nats of each part at `values` [n, *event].
-
-    Raises:
-        ValueError: if a part has dimensions that are not part of its event.
-    """
-    found = {name: distributions[name].log_prob(value) for name, value in values.items()}
-    for name, log_prob in found.items():
-        if log_prob.shape.rank != 1:
-            raise ValueError(
-                f"part {name!r} of the joint has loose dimensions, batch shape "
-                f"{distributions[name].batch_shape}; make them its event with `tfd.Independent` or "
-                "`tfd.Sample`, or use an AutoBatched joint distribution"
-            )
+def known_latents(joint: Joint, data: Leaves) -> dict[int, Known]:
+    """Returns what `data` say of the partly observed latents, NaN where one is not known."""
+    found = {}
+    for name, place in joint.partly_observed.places.items():
+        leaves = list(leaves_of({name: place}))
+        gaps = [tf.math.is_nan(data[leaf]) for leaf in leaves]
+        whole = [~tf.reduce_any(gap, axis=range(1, gap.shape.rank)) for gap in gaps]
+        mask = tf.reduce_all(tf.stack(whole), axis=0)
+        for leaf, gap in zip(leaves, gaps, strict=True):
+            # Without NaN, which a gradient would find behind the choice that draws make of it.
+            found[leaf] = Known(mask, tf.where(gap, tf.zeros_like(data[leaf]), data[leaf]))
     return found
 
 
-def _total(distributions: dict, values: Values) -> tf.Tensor:
-    return tf.add_n(list(log_probs(distributions, values).values()))
+class JointPosterior(_Vector):
+    """q(z|x) over the local latents, batch shape [B] and event shape [J].
+
+    Latents that are known have no density here: draws hold their values, later parts of q are drawn
+    given these, and the density is that of the others.
+
+    Args:
+        posterior: a joint distribution over the latents, by the same names as in the model.
+        joint: the model.
+        rows: any tensor [B, ...].
+        known: the latents that are known for some datapoints, by leaf.
+    """
+
+    def __init__(
+        self,
+        posterior: tfd.JointDistribution,
+        joint: Joint,
+        rows: tf.Tensor,
+        known: dict[int, Known],
+    ) -> None:
+        self._posterior = FlatJoint(posterior)
+        self._parts = joint.local
+        self._known = known
+        # Our leaf for each of q's, in the order in which q draws them.
+        leaves = matching(self._posterior.places, self._parts.places)
+        self._leaves = [leaves[place] for place in range(len(leaves))]
+        kinds = self._posterior.joint.reparameterization_type
+        reparameterized = all(kind is tfd.FULLY_REPARAMETERIZED for kind in kinds)
+        kind = tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED
+        super().__init__(self._parts.size, rows, "JointPosterior", kind)
+
+    def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
+        seed = tfp.random.sanitize_seed(seed)
+        drawn = self._posterior.sample([n], seed)
+        for place, leaf in enumerate(self._leaves):
+            if leaf in self._known:
+                before = {earlier: drawn[earlier] for earlier in range(place)}
+                value = self._known[leaf].put_into(drawn[place])
+                drawn = self._posterior.sample([n], seed, {**before, place: value})
+        return self._parts.concat({leaf: drawn[i] for i, leaf in enumerate(self._leaves)})
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        values = self._parts.split(z)
+        terms = self._posterior.joint.log_prob_parts([values[leaf] for leaf in self._leaves])
+        return tf.add_n(
+            [
+                tf.where(self._known[leaf].mask, tf.zeros_like(term), term)
+                if leaf in self._known
+                else term
+                for leaf, term in zip(self._leaves, terms, strict=True)
+            ]
+        )
+
+
+class WithGlobals(_Vector):
+    """q(z|x) q(theta), batch shape [B] and event shape [J]; its density is that of z alone.
+
+    Each datapoint and draw has a theta of its own.
+    """
+
+    def __init__(self, local: tfd.Distribution, theta: GlobalPosterior, rows: tf.Tensor) -> None:
+        self._local = local
+        self._theta = theta
+        self._local_size = local.event_shape[0]
+        size = self._local_size + theta.parts.size
+        super().__init__(size, rows, "WithGlobals", local.reparameterization_type)
+
+    def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
+        seeds = tfp.random.split_seed(tfp.random.sanitize_seed(seed), n=2)
+        z = self._local.sample(n, seed=seeds[0])
+        theta = self._theta.sample([n, tf.shape(self._rows)[0]], seeds[1])
+        return tf.concat([z, self._theta.parts.concat(theta)], axis=-1)
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        return self._local.log_prob(z[..., : self._local_size])

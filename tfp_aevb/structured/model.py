@@ -3,24 +3,35 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.model import AEVB
+from tfp_aevb.model_parts import check_distribution
+from tfp_aevb.objectives import Bound
 from tfp_aevb.structured.distributions import (
     JointPosterior,
     LatentPrior,
     ObservedParts,
-    log_probs,
+    WithGlobals,
+    known_latents,
 )
-from tfp_aevb.structured.parts import Joint, Name, Values
+from tfp_aevb.structured.flat import Name
+from tfp_aevb.structured.global_latents import GlobalPosterior
+from tfp_aevb.structured.parts import Joint, Values
+from tfp_aevb.training.observations import Observations
+
+KL_DRAWS = 10
 
 
 class JointAEVB(AEVB):
     """An `AEVB` model of several latents, nested or dependent, written as a joint distribution.
 
     Inside, all latents are one vector z [J], laid end to end in the joint's order: whatever works
-    with an `AEVB` model works with this one. `split_latents` takes z apart.
+    with an `AEVB` model works with this one. `split_latents` takes z apart. Parts that are joint
+    distributions themselves are nested dicts there.
 
     For instance, two stochastic layers:
 
@@ -33,17 +44,34 @@ class JointAEVB(AEVB):
             "z1": up(x), "z2": lambda z1: further_up(z1),
         }))
 
+    Partly observed latents: their values are data too, one more part each behind the observed ones
+    of x [D], NaN where a datapoint's is not known. Such a datapoint has the ordinary bound, on
+    log p(x); one whose z1 is known has E[log p(x, z1, z2) - log q(z2|x, z1)], a bound on
+    log p(x, z1), which `importance_log_prob` estimates there; its `kl` is all but E[log p(x|z)].
+    The encoder sees the observed parts alone: q draws an unknown latent given those before it in
+    q, known or drawn, so that partly observed ones are best first. A known one does not train its
+    own q.
+
+    Global latents theta are shared by all datapoints and get a Gaussian q(theta), independent in
+    each element, in their prior's support; what is a variable beside them is a point estimate. The
+    bound per datapoint takes KL(q(theta) || p(theta)) / N off (paper, Appendix F). They are last in
+    z; prediction (`sample`, `importance_log_prob`) averages over q(theta).
+
     Args:
         joint: any `tfd.JointDistribution*` of one datapoint. Its variables are trained, those of
             networks that its functions call too.
         encoder: from x [B, ...event] to q(z|x): a joint distribution over the latents by the same
             names (of batch shape [B]), or one distribution with event shape [J]. Where several
-            parts are observed it is called with a dict of them.
+            parts are observed it is called with a dict of them. It leaves out global latents.
         observed: the observed part or parts: names, or places in a sequential joint. Several make
             x one vector [D], laid end to end.
         given: observed parts whose density does not count: p(x|z, u) for u given.
+        partly_observed: latents that are known for some datapoints. The encoder must then return a
+            joint distribution.
+        global_latents: latents that all datapoints share; they depend on no other parts but each
+            other. `num_data` is needed to evaluate before `fit`.
         **kwargs: see `AEVB`; `objective` is `sgvb_a` unless stated, for few joints have a KL
-            divergence in closed form.
+            divergence in closed form. Global latents need `sgvb_a` or `stl`.
 
     Raises:
         ValueError: if the parts do not fit each other, a latent is discrete or depends on an
@@ -57,29 +85,49 @@ class JointAEVB(AEVB):
         *,
         observed: Name | Sequence[Name] = "x",
         given: Sequence[Name] = (),
+        partly_observed: Sequence[Name] = (),
+        global_latents: Sequence[Name] = (),
         objective: str = "sgvb_a",
         **kwargs,
     ) -> None:
         names = [observed] if isinstance(observed, str | int) else list(observed)
-        parts = Joint(joint, names, given)
-        several = len(parts.observed.names) > 1
+        parts = Joint(joint, names, given, partly_observed, global_latents)
+        _check(parts)
+        if global_latents and objective not in ("sgvb_a", "stl"):
+            raise ValueError(
+                f"`global_latents` need objective 'sgvb_a' or 'stl', got {objective!r}"
+            )
+        theta = GlobalPosterior(parts) if global_latents else None
+        several = len(parts.data.leaves) > 1
 
         def decode(z: tf.Tensor) -> tfd.Distribution:
             if several:
                 return ObservedParts(parts, z)
-            return parts.distributions(parts.latent.split(z))[names[0]]
+            return parts.conditionals(parts.latent.split(z))[parts.observed.leaves[0]]
 
         def encode(x: tf.Tensor) -> tfd.Distribution:
-            posterior = encoder(parts.observed.split(x) if several else x)
+            data = parts.data.split(x) if several else {parts.observed.leaves[0]: x}
+            seen = parts.observed.named(data)
+            posterior = encoder(seen if len(seen) > 1 else seen[parts.observed.names[0]])
             if isinstance(posterior, tfd.JointDistribution):
-                return JointPosterior(posterior, parts.latent, x)
-            return posterior
+                posterior = JointPosterior(posterior, parts, x, known_latents(parts, data))
+            elif partly_observed:
+                raise ValueError(
+                    "`partly_observed` needs an encoder that returns a joint distribution, got "
+                    f"{type(posterior).__name__}; name its parts by `tfd.JointDistributionNamed`"
+                )
+            if theta is None:
+                return posterior
+            check_distribution("encoder", posterior)
+            return WithGlobals(posterior, theta, x)
 
-        _check(parts)
-        vectorized = bool(getattr(joint, "use_vectorized_map", False))
-        super().__init__(lambda: LatentPrior(parts), encode, decode, objective=objective, **kwargs)
+        # Before the base class, which evaluates the bound.
         self._joint_parts = parts
-        self._vectorized = vectorized
+        self._theta = theta
+        self._vectorized = bool(getattr(joint, "use_vectorized_map", False))
+        super().__init__(
+            lambda: LatentPrior(parts, theta), encode, decode, objective=objective, **kwargs
+        )
 
     @property
     def suits_xla(self) -> bool:
@@ -89,27 +137,96 @@ class JointAEVB(AEVB):
         """
         return not self._vectorized
 
+    @property
+    def allows_missing(self) -> bool:
+        """Whether data may have NaN: where latents are partly observed."""
+        return bool(self._joint_parts.partly_observed.names)
+
+    @property
+    def needs_num_data(self) -> bool:
+        """Whether the loss depends on N."""
+        return self._theta is not None or super().needs_num_data
+
+    @property
+    def global_posterior(self) -> dict[Name, Any]:
+        """q(theta) of the global latents by name, nested as these are."""
+        if self._theta is None:
+            return {}
+        return self._theta.parts.named(self._theta.distributions)
+
     def split_latents(self, z: tf.Tensor) -> Values:
         """Returns the latents by name, each [..., *event], of `z` [..., J]."""
-        return self._joint_parts.latent.split(z)
+        latent = self._joint_parts.latent
+        return latent.named(latent.split(z))
 
     def split_observed(self, x: tf.Tensor) -> Values:
-        """Returns the observed parts by name, each [..., *event], of `x` [..., D]."""
-        return self._joint_parts.observed.split(x)
+        """Returns the observed parts by name, and latents that are partly, of `x` [..., D]."""
+        data = self._joint_parts.data
+        return data.named(data.split(x))
+
+    def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Returns log p(x, z) [L, B] in nats for `z` [L, B, J].
+
+        Raises:
+            NotImplementedError: if latents are global or partly observed.
+        """
+        if self._theta or self.allows_missing:
+            raise NotImplementedError(
+                "log p(x, z) is not known for all of z where latents are global or partly "
+                "observed; use `importance_log_prob`"
+            )
+        return super().log_joint(x, z)
+
+    def check_observations(self, x: Observations) -> None:
+        """Raises a `ValueError` unless `x` has this model's shape, and NaN for whole latents."""
+        super().check_observations(x)
+        if not self.allows_missing:
+            return
+        for name, columns in self._joint_parts.data.columns().items():
+            missing = np.isnan(x.x[:, columns])
+            if name in self._joint_parts.partly_observed.names:
+                wrong, advice = missing.any(1) & ~missing.all(1), "a latent is known whole or not"
+            else:
+                wrong, advice = missing.any(1), "only partly observed latents may be missing"
+            if wrong.any():
+                raise ValueError(f"{name!r} has NaN in row {wrong.argmax()}: {advice}")
+
+    def _bound_given(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor | float | None,
+        num_samples: int | tf.Tensor | None = None,
+    ) -> Bound:
+        """As `AEVB`'s; with global latents `kl` holds their share, KL(q(theta) || p(theta)) / N."""
+        if self._theta is None:
+            return super()._bound_given(x, seed, num_data, num_samples)
+        if num_data is None:
+            raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
+        seeds = tf.unstack(tfp.random.split_seed(seed, n=2))
+        data = super()._bound_given(x, seeds[0], num_data, num_samples)
+        share = self._theta.kl(KL_DRAWS, seeds[1]) / num_data
+        return Bound(data.elbo - share, data.reconstruction, data.kl + share)
 
 
 def _check(joint: Joint) -> None:
-    """Raises unless each part has one density a datapoint, and the latents' come before x.
+    """Raises unless each part has one density a datapoint, and those come first that have to.
 
-    They are taken at one draw, for two draws of the observed parts.
+    Densities are taken at one draw, for two draws of what must not change them.
     """
     drawn = [joint.sample([1], tf.constant([seed, 1])) for seed in (0, 1)]
-    z = {name: drawn[0][name] for name in joint.latent.names}
-    x = [{name: draw[name] for name in joint.observed.names} for draw in drawn]
-    densities = [log_probs(joint.distributions({**z, **part}), {**z, **part}) for part in x]
-    for name in joint.latent.names:
-        if (densities[0][name].numpy() != densities[1][name].numpy()).any():
-            raise ValueError(
-                f"latent {name!r} depends on an observed part; write the model so that the latents "
-                "come first: p(z) p(x|z)"
-            )
+    everything = range(len(joint.dtypes))
+    for parts, other, advice in (
+        (joint.latent, "an observed part", "the latents come first: p(z) p(x|z)"),
+        (joint.shared, "one that is not global", "the global latents come first"),
+    ):
+        if not parts.leaves:
+            continue
+        kept = {leaf: drawn[0][leaf] for leaf in parts.leaves}
+        first, second = (joint.log_probs({**draw, **kept}, everything) for draw in drawn)
+        for leaf in parts.leaves:
+            if (first[leaf].numpy() != second[leaf].numpy()).any():
+                raise ValueError(
+                    f"latent {joint.name_of(leaf)!r} depends on {other}; write the model so that "
+                    f"{advice}"
+                )

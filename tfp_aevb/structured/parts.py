@@ -1,149 +1,189 @@
 """The parts of a joint distribution: which are latent, and how they lie in one vector."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-AUTO_BATCHED = (
-    tfd.JointDistributionCoroutineAutoBatched,
-    tfd.JointDistributionNamedAutoBatched,
-    tfd.JointDistributionSequentialAutoBatched,
-)
-Name = str | int
-Values = dict[Name, tf.Tensor]
+from tfp_aevb.structured.flat import FlatJoint, Leaves, Name, Places, leaves_of
+
+Values = dict[Name, Any]  # name -> tensor, or a nested joint's `Values`
 
 
 class Parts:
-    """Named tensors laid end to end in one vector.
+    """Some parts of a joint distribution, laid end to end in one vector.
 
     Args:
-        event_shapes: of the parts, in order.
-        dtypes: of the parts; the vector itself is float32.
+        joint: the distribution.
+        names: of the parts, in order.
     """
 
-    def __init__(
-        self, event_shapes: dict[Name, tf.TensorShape], dtypes: dict[Name, tf.DType]
-    ) -> None:
-        self.names = list(event_shapes)
-        self._shapes = event_shapes
-        self._dtypes = dtypes
-        self._sizes = [shape.num_elements() for shape in event_shapes.values()]
+    def __init__(self, joint: FlatJoint, names: Iterable[Name]) -> None:
+        self.places: Places = {name: joint.places[name] for name in names}
+        self.leaves = list(leaves_of(self.places))
+        self._shapes = [joint.event_shapes[leaf] for leaf in self.leaves]
+        self._dtypes = [joint.dtypes[leaf] for leaf in self.leaves]
+        self._sizes = [shape.num_elements() for shape in self._shapes]
         self.size = sum(self._sizes)
 
-    def concat(self, values: Values) -> tf.Tensor:
-        """Lays parts [..., *event] end to end: [..., size] float32."""
+    @property
+    def names(self) -> list[Name]:
+        """The parts' names, in order."""
+        return list(self.places)
+
+    def concat(self, values: Leaves) -> tf.Tensor:
+        """Lays leaves [..., *event] end to end: [..., size] float32."""
         flat = []
-        for name, size in zip(self.names, self._sizes, strict=True):
-            value = tf.cast(values[name], tf.float32)
-            rank = self._shapes[name].rank
-            batch_shape = tf.shape(value)[: value.shape.rank - rank]
+        for leaf, shape, size in zip(self.leaves, self._shapes, self._sizes, strict=True):
+            value = tf.cast(values[leaf], tf.float32)
+            batch_shape = tf.shape(value)[: value.shape.rank - shape.rank]
             flat.append(tf.reshape(value, tf.concat([batch_shape, [size]], axis=0)))
         return tf.concat(flat, axis=-1)
 
-    def split(self, vector: tf.Tensor) -> Values:
-        """Returns the parts [..., *event] of `vector` [..., size], in their own dtypes."""
+    def split(self, vector: tf.Tensor) -> Leaves:
+        """Returns the leaves [..., *event] of `vector` [..., size], in their own dtypes."""
         values = {}
-        for name, flat in zip(
-            self.names, tf.split(vector, self._sizes, axis=-1) if self.names else [], strict=True
+        pieces = tf.split(vector, self._sizes, axis=-1) if self.leaves else []
+        for leaf, flat, event, dtype in zip(
+            self.leaves, pieces, self._shapes, self._dtypes, strict=True
         ):
-            shape = tf.concat([tf.shape(flat)[:-1], self._shapes[name].as_list()], axis=0)
-            static = flat.shape[:-1].concatenate(self._shapes[name])
-            values[name] = tf.cast(
-                tf.ensure_shape(tf.reshape(flat, shape), static), self._dtypes[name]
-            )
+            shape = tf.concat([tf.shape(flat)[:-1], event.as_list()], axis=0)
+            static = flat.shape[:-1].concatenate(event)
+            values[leaf] = tf.cast(tf.ensure_shape(tf.reshape(flat, shape), static), dtype)
         return values
 
+    def named(self, values: Leaves) -> Values:
+        """Returns the leaves' values by the names of their parts, nested as these are."""
+        return _map(self.places, values)
 
-class Joint:
+    def columns(self) -> dict[Name, slice]:
+        """Returns which elements of the vector are each part's."""
+        found, start = {}, 0
+        sizes = dict(zip(self.leaves, self._sizes, strict=True))
+        for name, place in self.places.items():
+            stop = start + sum(sizes[leaf] for leaf in leaves_of({name: place}))
+            found[name] = slice(start, stop)
+            start = stop
+        return found
+
+
+class Joint(FlatJoint):
     """A joint distribution over latent and observed parts.
 
     Args:
         joint: any `tfd.JointDistribution*`.
         observed: names of the observed parts (places, in a sequential one); the others are latent.
         given: those of the observed whose density does not count: the model is conditional on them.
+        partly_observed: latents that are known for some datapoints.
+        global_latents: latents that all datapoints share.
+
+    Attributes:
+        local: the latents of one datapoint.
+        shared: those of all.
+        latent: both, in this order.
+        observed: the observed parts.
+        data: these, and then the partly observed latents.
+        counted: the observed leaves whose density counts.
 
     Raises:
-        ValueError: if a name is not a part's, nothing is left as latent or observed, or a latent is
-            discrete.
+        ValueError: if a name is not a part's or stands where it cannot, nothing is left as latent
+            or observed, or a latent is discrete.
     """
 
     def __init__(
-        self, joint: tfd.JointDistribution, observed: Sequence[Name], given: Sequence[Name]
+        self,
+        joint: tfd.JointDistribution,
+        observed: Sequence[Name],
+        given: Sequence[Name] = (),
+        partly_observed: Sequence[Name] = (),
+        global_latents: Sequence[Name] = (),
     ) -> None:
-        self._joint = joint
-        shapes, dtypes = by_name(joint.event_shape), by_name(joint.dtype)
-        if isinstance(model := getattr(joint, "model", None), Mapping):
-            # A named joint's own order is that of its dependencies; the user's is the clearer.
-            shapes = {name: shapes[name] for name in model}
-        for name in (*observed, *given):
-            if name not in shapes:
-                raise ValueError(f"the joint has no part {name!r}; its parts are {list(shapes)}")
-        self._is_sequential = 0 in shapes
-        self.given = frozenset(given)
-        seen = {*observed, *given}
-        self.latent = _parts(shapes, dtypes, [name for name in shapes if name not in seen])
-        self.observed = _parts(shapes, dtypes, [name for name in shapes if name in seen])
-        if not self.latent.names or not {*observed} - self.given:
-            raise ValueError(f"a model needs a latent and an observed part, got {list(shapes)}")
-        for name in self.latent.names:
-            if not dtypes[name].is_floating:
+        super().__init__(joint)
+        names = list(self.places)
+        for name in (*observed, *given, *partly_observed, *global_latents):
+            if name not in names:
+                raise ValueError(f"the joint has no part {name!r}; its parts are {names}")
+        seen = [name for name in names if name in {*observed, *given}]
+        latent = [name for name in names if name not in seen]
+        local = [name for name in latent if name not in global_latents]
+        for role, chosen, choices in (
+            ("partly_observed", partly_observed, local),
+            ("global_latents", global_latents, latent),
+        ):
+            for name in chosen:
+                if name not in choices:
+                    raise ValueError(f"`{role}` must be of the latents {choices}, got {name!r}")
+        if not local or not {*observed} - {*given}:
+            raise ValueError(f"a model needs a latent and an observed part, got {names}")
+        self.local = Parts(self, local)
+        self.shared = Parts(self, [name for name in latent if name in global_latents])
+        self.latent = Parts(self, [*local, *self.shared.names])
+        self.observed = Parts(self, seen)
+        self.partly_observed = Parts(self, [name for name in local if name in partly_observed])
+        self.data = Parts(self, [*seen, *self.partly_observed.names])
+        self.counted = Parts(self, [name for name in seen if name not in given]).leaves
+        for leaf in self.latent.leaves:
+            if not self.dtypes[leaf].is_floating:
                 raise ValueError(
-                    f"latent {name!r} is discrete ({dtypes[name].name}) and has no reparameterised "
-                    "draws; sum it out, for instance with `tfd.MixtureSameFamily`"
+                    f"latent {self.name_of(leaf)!r} is discrete ({self.dtypes[leaf].name}) and has "
+                    "no reparameterised draws; sum it out, for instance with "
+                    "`tfd.MixtureSameFamily`"
                 )
 
-    def distributions(self, known: Values) -> dict[Name, tfd.Distribution]:
-        """Returns each part's distribution given the `known` values [n, *event] of those before.
+    def name_of(self, leaf: int) -> Name:
+        """Returns the name of the part that a leaf belongs to."""
+        return next(n for n, place in self.places.items() if leaf in leaves_of({n: place}))
 
-        All latents must be known. In place of observed parts that are not stand zeros: drawing
-        them inside an AutoBatched joint is slow, and their distributions do not need it.
+    def log_prob(self, values: Leaves, leaves: Iterable[int]) -> tf.Tensor:
+        """Returns the summed log density [n] nats of `leaves` at `values` [n, *event] of all."""
+        return tf.add_n(list(self.log_probs(values, leaves).values()))
+
+    def log_probs(self, values: Leaves, leaves: Iterable[int]) -> Leaves:
+        """Returns the log density [n] nats of each of `leaves` at `values` [n, *event] of all.
+
+        Raises:
+            ValueError: if a part has dimensions that are not part of its event.
         """
-        rows = tf.shape(known[self.latent.names[0]])[:1]
-        absent = self.observed.split(tf.zeros(tf.concat([rows, [self.observed.size]], axis=0)))
-        found, _ = self._joint.sample_distributions(
-            seed=tf.zeros([2], tf.int32), **self._arguments({**absent, **known})
+        conditionals = self.conditionals(values)
+        found = {leaf: conditionals[leaf].log_prob(values[leaf]) for leaf in leaves}
+        for leaf, log_prob in found.items():
+            if log_prob.shape.rank != 1:
+                raise ValueError(
+                    f"part {self.name_of(leaf)!r} of the joint has loose dimensions, batch shape "
+                    f"{conditionals[leaf].batch_shape}; make them its event with `tfd.Independent` "
+                    "or `tfd.Sample`, or use an AutoBatched joint distribution"
+                )
+        return found
+
+
+def matching(theirs: Places, ours: Places) -> dict[int, int]:
+    """Returns our leaf for each of theirs, by name; parts without names are taken in order.
+
+    Raises:
+        ValueError: if the names differ.
+    """
+    if 0 in theirs and len(theirs) == len(ours):
+        theirs = dict(zip(ours, theirs.values(), strict=True))
+    if theirs.keys() != ours.keys():
+        raise ValueError(
+            f"the encoder's joint has the parts {list(theirs)}, the latents are {list(ours)}; "
+            "they must be the same"
         )
-        if not isinstance(self._joint, AUTO_BATCHED):
-            return by_name(found)
-        # There, what is left of a part's batch shape belongs to its event.
-        return {
-            name: tfd.Independent(part, part.batch_shape.rank - 1)
-            for name, part in by_name(found).items()
-        }
-
-    def sample(
-        self, sample_shape: Any, seed: tf.Tensor, known: Values | None = None
-    ) -> dict[Name, tf.Tensor]:
-        """Draws all parts, given the `known` values [n, *event] if any, for sample shape [n]."""
-        if known and isinstance(self._joint, AUTO_BATCHED):
-            sample_shape = ()  # the known values have it already
-        with warnings.catch_warnings():
-            # Of an AutoBatched joint's slow draws, which nothing here makes while training.
-            warnings.filterwarnings("ignore", "Saw Tensor seed")
-            drawn = self._joint.sample(sample_shape, seed=seed, **self._arguments(known or {}))
-        return by_name(drawn)
-
-    def _arguments(self, known: Values) -> dict[str, Any]:
-        """Returns `known` as the joint's methods take it: by name, or as a list."""
-        if not self._is_sequential:
-            return {str(name): value for name, value in known.items()}
-        total = len(self.latent.names) + len(self.observed.names)
-        return {"value": [known.get(i) for i in range(total)]} if known else {}
+    found: dict[int, int] = {}
+    for name, our_place in ours.items():
+        their_place = theirs[name]
+        if isinstance(our_place, dict) != isinstance(their_place, dict):
+            raise ValueError(f"latent {name!r} is a joint in the encoder or in the model alone")
+        if isinstance(our_place, dict):
+            found |= matching(their_place, our_place)
+        else:
+            found[their_place] = our_place
+    return found
 
 
-def by_name(structure: Any) -> dict[Name, Any]:
-    """Returns a joint distribution's structure by its parts' names, or places where it has none."""
-    if isinstance(structure, Mapping):
-        return dict(structure)
-    if hasattr(structure, "_fields"):
-        return dict(zip(structure._fields, structure, strict=True))
-    return dict(enumerate(structure))
-
-
-def _parts(
-    shapes: dict[Name, tf.TensorShape], dtypes: dict[Name, tf.DType], names: Sequence[Name]
-) -> Parts:
-    return Parts({n: shapes[n] for n in names}, {n: dtypes[n] for n in names})
+def _map(places: Places, values: Leaves) -> Values:
+    return {
+        name: _map(place, values) if isinstance(place, dict) else values[place]
+        for name, place in places.items()
+    }
