@@ -43,7 +43,20 @@ def test_draws_have_the_moments_of_the_posterior() -> None:
     found = np.einsum("sbi,sbj->ij", z, z) / z.shape[0] / NUM_DATA
     np.testing.assert_allclose(found, covariance, atol=5 * covariance.max() * np.sqrt(2 / 10_000))
     assert abs(draws.acceptance.numpy().mean() - 0.9) < 0.05
+    assert draws.acceptance.numpy().max() <= 1.0
     assert np.median(draws.r_hat) < 1.1
+
+
+@pytest.mark.parametrize(
+    ("num_chains", "num_draws", "is_known"), [(1, 5, False), (3, 1, False), (2, 2, True)]
+)
+def test_chains_are_compared_where_there_are_two_of_two_draws(
+    num_chains: int, num_draws: int, is_known: bool
+) -> None:
+    _, model, x = exact_model(2)
+    settings = {"num_chains": num_chains, "burn_in": 10, "thinning": 2}
+    draw = tf.function(lambda: sample_posterior(model, x, num_draws, seed=1, **settings))
+    assert (np.isfinite(draw().r_hat) == is_known).all()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
