@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `encode`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_enum(
         "split", None, SPLITS, "which of the run's data; default: test", flag_values=values
     )
@@ -50,7 +50,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import observations, streamed_parts, table_input
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     labels: Any  # as an array, or a list that grows while the data are read
     if options.input and Path(options.input).suffix == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None

@@ -20,7 +20,7 @@ SHOWN_DRAWS = 5
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `impute`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_string(
         "input",
         None,
@@ -100,7 +100,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import as_seen
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None

@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `represent`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_integer(
         "num_train",
         5000,
@@ -41,7 +41,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.observations import Observations
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
     latents, pixels, labels = {}, {}, {}
     for name in SPLITS:
