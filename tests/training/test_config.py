@@ -19,6 +19,7 @@ OTHER_VALUES = {
     "binarize": "static",
     "allow_grey_bernoulli": True,
     "likelihood": "gaussian",
+    "missing": "zero",
     "categories": 12,
     "decoder_variance": "0.5",
     "prior": "diagonal_normal",

@@ -21,7 +21,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
-        "maybe labels, scaled and binarised as the run's data; or a .csv table of its columns",
+        "maybe labels, scaled and binarised as the run's data, NaN for what is missing if the run "
+        "has --missing; or a .csv table of its columns",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -56,7 +57,8 @@ def run(options: SimpleNamespace) -> int:
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
     elif options.input:
         x, labels = codes.open_input(options.input)
-        parts = codes.input_parts(x, config.binarize or "none", f"--input {options.input}")
+        where, gaps = f"--input {options.input}", model.allows_missing
+        parts = codes.input_parts(x, config.binarize or "none", where, gaps)
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
         name = options.split or "test"

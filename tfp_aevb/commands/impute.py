@@ -203,6 +203,8 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], path: Path) -> Path:
 
     def images(name: str) -> np.ndarray:
         values = np.asarray(arrays[name])
+        if name == "original":  # of data with gaps
+            values = np.nan_to_num(values)
         lead = values.shape[:2] if name == "draws" else values.shape[:1]
         values = np.reshape(values, [*lead, *shape])
         shown = values[:SHOWN_DRAWS, :SHOWN] if name == "draws" else values[:SHOWN]

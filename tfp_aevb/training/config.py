@@ -91,6 +91,13 @@ class TrainConfig:
         "255); mixed is a table's, each column of its own kind, missing cells marginalised",
         LIKELIHOODS,
     )
+    missing: str = _setting(
+        "refuse",
+        "NaN in arrays: refuse it, or marginalise it (bounds are on log p of what is observed) and "
+        "show the encoder 0 for it (zero), or 0 with a mask beside the data (mask); cells of a "
+        "table are always marginalised",
+        ("refuse", "zero", "mask"),
+    )
     categories: int = _setting(
         256, "K of a categorical p(x|z), whose codes are 0 to K - 1", lower=2
     )
