@@ -50,9 +50,11 @@ class AEVB(FusedModel):
             `allows_missing`, as a likelihood layer may and `ObservedElements` does, x may have NaN,
             for which the encoder sees 0, unless a layer in it says so too (`ObservedInputs`).
         objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled), `score_function`, or one of
-            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`.
+            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`,
+            `f_divergence`.
         num_samples: L (or K), samples of z for each datapoint while training and evaluating.
         renyi_alpha: of `renyi`.
+        divergence: of `f_divergence`, see `tfp_aevb.objectives.f_divergence`.
         kl_weight: beta: training ascends reconstruction - beta KL (Higgins et al., 2017). What is
             reported as `elbo`, of the training data too, is the bound all the same.
         kl_warmup_steps: updates over which the weight rises from 0 to `kl_weight`.
@@ -78,6 +80,7 @@ class AEVB(FusedModel):
         objective: str = "sgvb_b",
         num_samples: int = 1,
         renyi_alpha: float = 0.5,
+        divergence: str = "kl_forward",
         kl_weight: float = 1.0,
         kl_warmup_steps: int = 0,
         free_bits: float = 0.0,
@@ -95,6 +98,7 @@ class AEVB(FusedModel):
         self.objective = objective
         self.num_samples = num_samples
         self.renyi_alpha = renyi_alpha
+        self.divergence = divergence
         self.kl_weight = kl_weight
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
@@ -237,14 +241,17 @@ class AEVB(FusedModel):
         likelihood_seed: tf.Tensor | None,
     ) -> Bound:
         posterior = self._posterior(x)
-        options = {"alpha": self.renyi_alpha} if self.objective == "renyi" else {}
+        own_options: dict[str, dict[str, Any]] = {
+            "renyi": {"alpha": self.renyi_alpha},
+            "f_divergence": {"divergence": self.divergence},
+        }
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
-            **options,
+            **own_options.get(self.objective, {}),
         )
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
@@ -358,6 +365,7 @@ class AEVB(FusedModel):
             "objective": self.objective,
             "num_samples": self.num_samples,
             "renyi_alpha": self.renyi_alpha,
+            "divergence": self.divergence,
             "kl_weight": self.kl_weight,
             "kl_warmup_steps": self.kl_warmup_steps,
             "free_bits": self.free_bits,

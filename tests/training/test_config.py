@@ -45,6 +45,7 @@ OTHER_VALUES = {
     "objective": "sgvb_a",
     "num_samples": 4,
     "renyi_alpha": 0.25,
+    "divergence": "pearson",
     "kl_weight": 2.0,
     "kl_warmup_steps": 100,
     "free_bits": 0.5,

@@ -120,6 +120,7 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
     return AEVB, {
         "parameter_prior": parameter_prior,
         "renyi_alpha": config.renyi_alpha,
+        "divergence": config.divergence,
         "kl_weight": config.kl_weight,
         "kl_warmup_steps": config.kl_warmup_steps,
         "free_bits": config.free_bits,

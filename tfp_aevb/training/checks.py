@@ -66,8 +66,8 @@ def _check_objective(config: "TrainConfig") -> None:
         )
     if config.free_bits and config.objective == "sgvb_a":
         raise ValueError("--free_bits needs the KL in closed form: --objective=sgvb_b")
-    if config.objective == "vimco" and config.num_samples < 2:
-        raise ValueError("--objective=vimco needs --num_samples=2 or more, got 1")
+    if config.objective in ("vimco", "f_divergence") and config.num_samples < 2:
+        raise ValueError(f"--objective={config.objective} needs --num_samples=2 or more, got 1")
     if config.renyi_alpha > 1.0:
         raise ValueError(f"--renyi_alpha must be at most 1, got {config.renyi_alpha}")
 
