@@ -25,6 +25,7 @@ from tfp_aevb.evaluation.free_posterior import fit_free_posterior
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.imputation import impute
 from tfp_aevb.imputation.evidence import per_pixel
+from tfp_aevb.layers.missing import ObservedElements
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.random import as_seed
 
@@ -269,7 +270,7 @@ def test_a_model_is_fitted_with_gaps_saved_and_loaded(mask: bool, tmp_path: Path
 
 def test_a_decoder_of_one_s_own_may_say_so_by_its_distribution() -> None:
     net = tf_keras.layers.Dense(6)
-    decoder = lambda z: layers.ObservedElements(tfd.Poisson(log_rate=net(z)), 1)  # noqa: E731
+    decoder = lambda z: ObservedElements(tfd.Poisson(log_rate=net(z)), 1)  # noqa: E731
     model, x = small_model(decoder=decoder), gaps_in(COUNTS)
     compiled(model, tf_keras.optimizers.Adam(0.01))
     assert model.allows_missing

@@ -26,7 +26,7 @@ from tfp_aevb.layers.likelihoods import (
     ContinuousBernoulliLikelihood,
     GaussianLikelihood,
 )
-from tfp_aevb.layers.missing import ObservedElements, ObservedInputs
+from tfp_aevb.layers.missing import ObservedInputs
 from tfp_aevb.layers.networks import MLP
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior, FullCovarianceGaussianPosterior
 from tfp_aevb.layers.priors import DiagonalNormalPrior, GaussianMixturePrior, StandardNormalPrior
@@ -58,7 +58,6 @@ __all__ = [
     "LowRankGaussianPosterior",
     "MixedLikelihood",
     "NegativeBinomialLikelihood",
-    "ObservedElements",
     "ObservedInputs",
     "PoissonLikelihood",
     "StandardNormalPrior",
