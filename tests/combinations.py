@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS
+from tfp_aevb.training.parts import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
 
 # Tables have tests of their own.
 ARRAY_LIKELIHOODS = [name for name in LIKELIHOODS if name != "mixed"]
-OBJECTIVES = ("sgvb_b", "sgvb_a", "score_function", "stl", "iwae", "dreg", "vimco", "rws", "renyi")
 ROWS, ELEMENTS, CATEGORIES = 64, 8, 4
 
 

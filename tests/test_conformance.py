@@ -56,6 +56,11 @@ def _flow(kind: str) -> Callable[..., Any]:
     )
 
 
+def _masked_encoder(**kw) -> layers.DiagonalGaussianPosterior:
+    network = tf_keras.Sequential([layers.ObservedInputs(**kw), layers.MLP(2 * J, **NET, **kw)])
+    return layers.DiagonalGaussianPosterior(J, network=network, **kw)
+
+
 CASES = {
     "bernoulli_map": Case(options={"parameter_prior": "normal"}),
     "estimator_a_two_samples": Case(
@@ -137,6 +142,11 @@ CASES = {
         prior=lambda **kw: layers.DirichletPrior(J, 1.5, **kw),
         data=UNIT,
         options=SAMPLED,
+    ),
+    "gaps": Case(
+        encoder=_masked_encoder,
+        decoder=lambda **kw: layers.BernoulliLikelihood(D, **NET, allow_missing=True, **kw),
+        data=np.where(UNIT < 0.3, np.float32(np.nan), X),
     ),
     "negative_binomial": Case(
         decoder=lambda **kw: layers.NegativeBinomialLikelihood(D, **NET, **kw), data=COUNTS

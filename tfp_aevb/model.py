@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.learned_priors import VampPrior
+from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.layers.priors import Prior
@@ -45,11 +46,15 @@ class AEVB(FusedModel):
             arguments that returns one, with event shape [J].
         encoder: q(z|x): a layer, tf_keras model or callable from x [B, ...event] to a
             distribution with batch shape [B] and event shape [J].
-        decoder: p(x|z): the same from z [B, J] to a distribution over x.
+        decoder: p(x|z): the same from z [B, J] to a distribution over x. If either says that it
+            `allows_missing`, as a likelihood layer may and `ObservedElements` does, x may have NaN,
+            for which the encoder sees 0, unless a layer in it says so too (`ObservedInputs`).
         objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled), `score_function`, or one of
-            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`.
+            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`,
+            `f_divergence`.
         num_samples: L (or K), samples of z for each datapoint while training and evaluating.
         renyi_alpha: of `renyi`.
+        divergence: of `f_divergence`, see `tfp_aevb.objectives.f_divergence`.
         kl_weight: beta: training ascends reconstruction - beta KL (Higgins et al., 2017). What is
             reported as `elbo`, of the training data too, is the bound all the same.
         kl_warmup_steps: updates over which the weight rises from 0 to `kl_weight`.
@@ -75,6 +80,7 @@ class AEVB(FusedModel):
         objective: str = "sgvb_b",
         num_samples: int = 1,
         renyi_alpha: float = 0.5,
+        divergence: str = "kl_forward",
         kl_weight: float = 1.0,
         kl_warmup_steps: int = 0,
         free_bits: float = 0.0,
@@ -92,6 +98,7 @@ class AEVB(FusedModel):
         self.objective = objective
         self.num_samples = num_samples
         self.renyi_alpha = renyi_alpha
+        self.divergence = divergence
         self.kl_weight = kl_weight
         self.kl_warmup_steps = kl_warmup_steps
         self.free_bits = free_bits
@@ -132,12 +139,15 @@ class AEVB(FusedModel):
             self.latent_dim = int(prior.event_shape[0])
         likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         check_distribution("decoder", likelihood)
+        parts = (self.decoder, likelihood)
+        self._allows_missing = any(getattr(part, "allows_missing", False) for part in parts)
         self.event_shape = tuple(likelihood.event_shape.as_list())
         if isinstance(self.prior, VampPrior) and self.prior.event_shape != self.event_shape:
             raise ValueError(
                 f"the prior's pseudo-inputs have shape {list(self.prior.event_shape)}, the "
                 f"decoder's datapoints {list(self.event_shape)}; they must be the same"
             )
+        self._fills_missing = self.allows_missing and not takes_missing(self.encoder)
         posterior = self.encoder(tf.zeros([1, *self.event_shape]))
         check_distribution("encoder", posterior)
         if posterior.event_shape != [self.latent_dim]:
@@ -184,7 +194,11 @@ class AEVB(FusedModel):
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x) for `x` [B, ...event]: batch shape [B], event shape [J]."""
-        return self.encoder(self._datapoints(x))
+        return self._posterior(self._datapoints(x))
+
+    def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns q(z|x); an encoder that does not take NaN sees 0 in its place."""
+        return self.encoder(fill_missing(x) if self._fills_missing else x)
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
@@ -242,15 +256,18 @@ class AEVB(FusedModel):
         num_samples: int | tf.Tensor | None,
         likelihood_seed: tf.Tensor | None,
     ) -> Bound:
-        posterior = self.encoder(x)
-        options = {"alpha": self.renyi_alpha} if self.objective == "renyi" else {}
+        posterior = self._posterior(x)
+        own_options: dict[str, dict[str, Any]] = {
+            "renyi": {"alpha": self.renyi_alpha},
+            "f_divergence": {"divergence": self.divergence},
+        }
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
-            **options,
+            **own_options.get(self.objective, {}),
         )
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
@@ -325,8 +342,8 @@ class AEVB(FusedModel):
 
     @property
     def allows_missing(self) -> bool:
-        """Whether p(x|z) marginalises elements that are NaN: what the decoder says of itself."""
-        return bool(getattr(self.decoder, "allows_missing", False))
+        """Whether p(x|z) marginalises elements that are NaN: it, or the decoder, says so."""
+        return self._allows_missing
 
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's event shape and support."""
@@ -338,7 +355,7 @@ class AEVB(FusedModel):
         if x.allow_missing and not self.allows_missing and np.isnan(x.x).any():
             raise ValueError(
                 f"`x` has NaN values, which {type(self.decoder).__name__} does not marginalise; "
-                "remove or impute them, or use a likelihood with `allows_missing`"
+                "remove or impute them, or give the likelihood `allow_missing=True`"
             )
         x.check_support(getattr(self.decoder, "support", "real"))
         if hasattr(self.decoder, "check_values"):
@@ -364,6 +381,7 @@ class AEVB(FusedModel):
             "objective": self.objective,
             "num_samples": self.num_samples,
             "renyi_alpha": self.renyi_alpha,
+            "divergence": self.divergence,
             "kl_weight": self.kl_weight,
             "kl_warmup_steps": self.kl_warmup_steps,
             "free_bits": self.free_bits,

@@ -152,6 +152,25 @@ def test_rows_are_drawn(run_of_table: Path, tmp_path: Path) -> None:
     assert command("evaluate", f"--workdir={run_of_table}", f"--input={output}") == 0
 
 
+def test_a_table_is_diagnosed_and_reported(run_of_table: Path, tmp_path: Path, capsys) -> None:
+    workdir = copy_of(run_of_table, tmp_path / "copy")
+    assert command("diagnose", f"--workdir={workdir}", "--num_refined=3", "--num_draws=20") == 0
+    assert "amortisation" in capsys.readouterr().out
+    found = json.loads((workdir / "diagnostics.json").read_text())
+    assert found["datapoints"] == 8
+    # The parts of log p(x) - bound add up to it.
+    gaps = {name: part["mean"] for name, part in found["gaps"].items()}
+    total = gaps["amortisation"] + gaps["approximation"]
+    assert total == pytest.approx(gaps["log_prob"] - gaps["elbo"], abs=1e-6)
+    assert gaps["approximation"] > -0.01
+    small = ("--num_scored=3", "--num_samples=20", "--num_refined=2")
+    assert command("report", f"--workdir={workdir}", *small) == 0
+    text = (workdir / "report.html").read_text()
+    assert "mixed likelihood" in text
+    assert "What the latents do" not in text  # a decoder of images alone is drawn
+    assert "NaN" not in text
+
+
 def test_what_does_not_suit_is_one_line(
     table: Path, run_of_table: Path, trained: Path, tmp_path: Path, capsys
 ) -> None:
@@ -170,6 +189,12 @@ def test_what_does_not_suit_is_one_line(
         ("train", (new, "--likelihood=mixed"), (".csv",)),
         ("train", (new, f"--dataset={table}", *OPTIONS, "--network=conv"), ("--network=conv",)),
         ("train", (new, f"--dataset={table}", *OPTIONS, "--columns=sort:real"), ("line",)),
+        (
+            "train",
+            (new, f"--dataset={table}", *OPTIONS, "--decoder_variance=scalar"),
+            ("--decoder_variance", "mixed", "scalar"),
+        ),
+        ("train", (new, f"--dataset={table}", *OPTIONS, "--missing=zero"), ("--missing", "table")),
         ("train", (new, f"--dataset={bad}", *OPTIONS), ("bad.csv", "one value")),
     ):
         assert_refused(capsys, verb, *flags, naming=naming)

@@ -295,7 +295,7 @@ def test_other_likelihoods_go_on_refusing_nan() -> None:
     assert_one_line(lambda: model.fit(x, verbose=0), ValueError, "NaN", "row 3")
     allowed = Observations(x, allow_missing=True)
     assert_one_line(
-        lambda: model.fit(allowed, verbose=0), ValueError, "BernoulliLikelihood", "allows_missing"
+        lambda: model.fit(allowed, verbose=0), ValueError, "BernoulliLikelihood", "allow_missing"
     )
 
 

@@ -72,7 +72,7 @@ class AblatedAEVB(AEVB):
         likelihood_seed: tf.Tensor | None,
     ) -> Bound:
         """Returns what is ascended, the reconstruction term and the KL, each [B] in nats."""
-        posterior = self.encoder(x)
+        posterior = self._posterior(x)
         kl = analytic_kl(posterior, self.prior_distribution())
         if self.sampled:
             count = self.num_samples if num_samples is None else num_samples

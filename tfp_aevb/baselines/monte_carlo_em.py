@@ -100,6 +100,9 @@ class MonteCarloEM(AEVB):
         self.chain_variances = self._state("chain_variances", tf.ones(shape))
         super()._build_parts()
 
+    def _posterior(self, x: tf.Tensor) -> tfp.distributions.Distribution:
+        return self.encoder(x)  # NaN and all: it is fitted to the density, which leaves them out
+
     @staticmethod
     def _state(name: str, value: tf.Tensor) -> tf.Variable:
         return tf.Variable(value, trainable=False, name=name)

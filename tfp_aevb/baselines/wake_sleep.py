@@ -16,10 +16,11 @@ class WakeSleep(AEVB):
     """The model of `AEVB`, fitted by wake-sleep (Section 5).
 
     Wake phase: z ~ q(z|x) for the data, and the generative parameters ascend log p(x, z).
-    Sleep phase: (z, x) ~ p(z) p(x|z), as many as there are data in the minibatch, and the
-    recognition parameters ascend log q(z|x). Both phases take one optimizer step together; their
-    parameters are disjoint. The two aims are not one bound: `loss` is minus their sum, while
-    `elbo`, `reconstruction` and `kl` are those of the lower bound at the wake phase's draws.
+    Sleep phase: (z, x) ~ p(z) p(x|z), as many as there are data in the minibatch and with the gaps
+    these have, and the recognition parameters ascend log q(z|x). Both phases take one optimizer
+    step together; their parameters are disjoint. The two aims are not one bound: `loss` is minus
+    their sum, while `elbo`, `reconstruction` and `kl` are those of the lower bound at the wake
+    phase's draws.
 
     Arguments and errors are those of `AEVB`.
     """
@@ -33,20 +34,23 @@ class WakeSleep(AEVB):
         # are the wake phase's (XLA computes them once).
         bound = self.bound(batch.x, wake_seed)
         log_joint = self._wake(batch.x, wake_seed)
-        log_posterior = self._sleep(tf.shape(batch.x)[0], z_seed, x_seed)
+        log_posterior = self._sleep(batch.x, z_seed, x_seed)
         return self.minibatch_loss(log_joint + log_posterior, batch), bound
 
     def _wake(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns the mean of log p(x, z) [B] over draws from q(z|x)."""
-        posterior = self.encoder(x)
+        posterior = self._posterior(x)
         z = posterior.sample(self.num_samples, seed=device_seed(posterior, seed))
         z = tf.stop_gradient(z)  # [L, B, J]
         return tf.reduce_mean(self.log_joint(x, z), axis=0)
 
-    def _sleep(self, count: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
-        """Returns log q(z|x) [B] at `count` draws from the generative model."""
+    def _sleep(self, data: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
+        """Returns log q(z|x) [B] at draws from the generative model, as many as there are data."""
         prior = self.prior_distribution()
-        z = tf.stop_gradient(prior.sample(count, seed=device_seed(prior, z_seed)))
+        z = prior.sample(tf.shape(data)[0], seed=device_seed(prior, z_seed))
+        z = tf.stop_gradient(z)
         likelihood = self.decoder(z)
         x = likelihood.sample(seed=device_seed(likelihood, x_seed))
-        return self.encoder(tf.stop_gradient(x)).log_prob(z)
+        if self.allows_missing:  # the draws get the data's gaps: q is to know what these look like
+            x = tf.where(tf.math.is_nan(data), data, x)
+        return self._posterior(tf.stop_gradient(x)).log_prob(z)

@@ -9,7 +9,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `diagnose`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_enum(
         "split", "test", ("train", "validation", "test"), "the data", flag_values=values
     )
@@ -58,7 +58,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.files import write_json
     from tfp_aevb.training.results import load_run, load_run_split
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
     found = diagnose(
         model,

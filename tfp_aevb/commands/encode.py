@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `encode`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_enum(
         "split", None, SPLITS, "which of the run's data; default: test", flag_values=values
     )
@@ -21,7 +21,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
-        "maybe labels, scaled and binarised as the run's data; or a .csv table of its columns",
+        "maybe labels, scaled and binarised as the run's data, NaN for what is missing if the run "
+        "has --missing; or a .csv table of its columns",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -50,13 +51,14 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import observations, streamed_parts, table_input
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     labels: Any  # as an array, or a list that grows while the data are read
     if options.input and Path(options.input).suffix == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
     elif options.input:
         x, labels = codes.open_input(options.input)
-        parts = codes.input_parts(x, config.binarize or "none", f"--input {options.input}")
+        where, gaps = f"--input {options.input}", model.allows_missing
+        parts = codes.input_parts(x, config.binarize or "none", where, gaps)
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
         name = options.split or "test"

@@ -11,7 +11,7 @@ ESTIMATORS = ("elbo", "importance", "hmc", "ais")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `evaluate`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_enum(
         "split",
         None,
@@ -68,7 +68,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import table_input
     from tfp_aevb.training.results import load_run, load_run_split
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     if options.input:
         x = table_input(options.input, run_dir.read()[1])
     else:

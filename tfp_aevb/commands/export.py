@@ -9,7 +9,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `export`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_string(
         "output", None, "folder to write; default: saved_model in --workdir", flag_values=values
     )
@@ -25,7 +25,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.export import export_saved_model
     from tfp_aevb.training.results import load_run
 
-    _, run_dir, model = load_run(workdir)
+    _, run_dir, model = load_run(workdir, options.checkpoint)
     output = options.output or run_dir.saved_model
     export_saved_model(model, output)
     print(output)

@@ -9,7 +9,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `figures`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_enum(
         "format", "png", ("png", "pdf", "svg"), "file format of the pictures", flag_values=values
     )
@@ -42,7 +42,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.pictures import draw_figures
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
     settings = {"seed": options.seed, "file_format": options.format, "dpi": options.dpi}
     paths = draw_figures(model, dataset, run_dir, **settings)

@@ -30,6 +30,18 @@ def define_workdir(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run (required)", flag_values=values)
 
 
+def define_run(values: flags.FlagValues) -> None:
+    """Defines `--workdir` and `--checkpoint`, the flags of `load_run`."""
+    define_workdir(values)
+    flags.DEFINE_enum(
+        "checkpoint",
+        "last",
+        ("last", "best"),
+        "the run's newest checkpoint, or of those kept the one with the best validation bound",
+        flag_values=values,
+    )
+
+
 def define_train_config(values: flags.FlagValues) -> None:
     """Defines a flag for each field of `TrainConfig`, with its default."""
     for field in dataclasses.fields(TrainConfig):

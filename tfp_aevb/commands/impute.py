@@ -20,7 +20,7 @@ SHOWN_DRAWS = 5
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `impute`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_string(
         "input",
         None,
@@ -100,7 +100,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import as_seen
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
@@ -203,6 +203,8 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], path: Path) -> Path:
 
     def images(name: str) -> np.ndarray:
         values = np.asarray(arrays[name])
+        if name == "original":  # of data with gaps
+            values = np.nan_to_num(values)
         lead = values.shape[:2] if name == "draws" else values.shape[:1]
         values = np.reshape(values, [*lead, *shape])
         shown = values[:SHOWN_DRAWS, :SHOWN] if name == "draws" else values[:SHOWN]

@@ -10,7 +10,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `report`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_string(
         "output", None, "the page, .html; default: report.html in --workdir", flag_values=values
     )
@@ -39,7 +39,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.reporting.build import ReportOptions, build_report
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
     line = ProgressLine()
     settings = ReportOptions(*(getattr(options, name) for name in ReportOptions._fields))

@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `represent`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_integer(
         "num_train",
         5000,
@@ -36,12 +36,14 @@ def run(options: SimpleNamespace) -> int:
     start()
     from pathlib import Path
 
+    import numpy as np
+
     from tfp_aevb.evaluation import codes, representation
     from tfp_aevb.training.data import as_seen
     from tfp_aevb.training.observations import Observations
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir)
+    config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
     latents, pixels, labels = {}, {}, {}
     for name in SPLITS:
@@ -54,6 +56,11 @@ def run(options: SimpleNamespace) -> int:
         count = min(len(split.x), options.num_train) if name == "train" else len(split.x)
         labels[name] = split.labels[:count]
         pixels[name] = as_seen(split, dataset, count, options.seed)
+        if np.isnan(pixels[name]).any():
+            raise ValueError(
+                f"--workdir {workdir}: values of its {name} split are missing, and the classifiers "
+                "beside it cannot do without; use `encode`, and classifiers of your own"
+            )
         latents[name] = codes.encode_all(model, Observations(pixels[name])).loc
     rows = list(representation.compare(latents, pixels, labels))
     print(representation.table(rows))

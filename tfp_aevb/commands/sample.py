@@ -10,7 +10,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `sample`."""
-    flags_lib.define_workdir(values)
+    flags_lib.define_run(values)
     flags.DEFINE_integer(
         "num", 100, "how many", lower_bound=1, upper_bound=1_000_000, flag_values=values
     )
@@ -41,7 +41,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.files import write_atomically
     from tfp_aevb.training.results import load_run
 
-    _, run_dir, model = load_run(workdir)
+    _, run_dir, model = load_run(workdir, options.checkpoint)
     draws = model.sample_with_latents(options.num, seed=options.seed)
     arrays = {name: value.numpy() for name, value in draws._asdict().items()}
     if output.suffix == ".npz":

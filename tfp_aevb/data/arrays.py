@@ -30,12 +30,13 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
         )
 
 
-def compact_array(array: np.ndarray, where: str) -> np.ndarray:
+def compact_array(array: np.ndarray, where: str, allow_missing: bool = False) -> np.ndarray:
     """`array` [N, ...] as uint8 (integers) or float32 (floats).
 
     Args:
         array: one example a row.
         where: what an error message starts with.
+        allow_missing: accept NaN, for what is missing.
 
     Raises:
         ValueError: the array is empty, has fewer than two axes, holds NaN or infinity, or
@@ -52,10 +53,15 @@ def compact_array(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows float32 is refused just below
             compact = array.astype(np.float32)
-        if not np.isfinite(compact).all():
+        if allow_missing and np.isinf(compact).any():
             raise ValueError(
-                f"{where}: holds NaN, infinity or values beyond float32; "
-                f"remove or replace them before saving"
+                f"{where}: holds infinity or values beyond float32; "
+                f"remove or replace them, by NaN if they are missing"
+            )
+        if not allow_missing and not np.isfinite(compact).all():
+            raise ValueError(
+                f"{where}: holds NaN, infinity or values beyond float32; remove or replace them "
+                f"before saving, or train a model for which NaN is missing (--missing)"
             )
         return compact
     low, high = int(array.min()), int(array.max())

@@ -55,6 +55,7 @@ class Dataset:
         stream: what the model learns from where that is not held in memory; `train` then has
             examples of it, to evaluate and to draw.
         columns: of a table, whose missing cells are NaN.
+        allow_missing: whether the data may have NaN, for what is missing.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Dataset:
     record: dict[str, Any]
     stream: Stream | None = None
     columns: tuple[Column, ...] = ()
+    allow_missing: bool = False
 
     @property
     def num_data(self) -> int | None:
@@ -106,6 +108,7 @@ def load_dataset(
     stream: StreamOptions | None = None,
     pixels: bool = True,
     columns: str | None = None,
+    allow_missing: bool = False,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
@@ -120,6 +123,7 @@ def load_dataset(
         stream: read the train split as it is needed (TensorFlow Datasets only).
         pixels: whether integers are pixels, to be read divided by 255, not counts or codes.
         columns: kinds of a .csv table's columns, "name:kind,..."; see `tables.read_table`.
+        allow_missing: accept NaN in arrays, for models that marginalise it; tables always may.
 
     Returns:
         The data set, its examples flattened: [N, D].
@@ -147,7 +151,7 @@ def load_dataset(
     if is_table and binarize != "none":
         raise ValueError(f"`binarize` is {binarize!r}; the columns of a table are not binarised")
     if is_function_name(name):
-        raw = load_function_stream(name)
+        raw = load_function_stream(name, allow_missing)
     elif stream is not None:
         if name in ("mnist_5k", "frey_face") or is_file or is_table:
             raise ValueError(
@@ -158,17 +162,19 @@ def load_dataset(
     elif name == "mnist_5k":
         raw = embedded.load_mnist_5k()
     elif is_file:
-        raw = files.load_file(name)
+        raw = files.load_file(name, allow_missing)
     elif is_table:
         raw, found = tables.load_table(name, columns)
         record = {"columns": [column.to_dict() for column in found]}
         dataset = _finish(name, raw, binarize, int(binarize_seed), pixels=False)
-        return dataclasses.replace(dataset, columns=found, record={**dataset.record, **record})
+        record = {**dataset.record, **record}
+        return dataclasses.replace(dataset, columns=found, allow_missing=True, record=record)
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)
     else:
         raw = tfds_sets.load_tfds(name, data_dir)
-    return _finish(name, raw, binarize, int(binarize_seed), pixels)
+    dataset = _finish(name, raw, binarize, int(binarize_seed), pixels)
+    return dataclasses.replace(dataset, allow_missing=allow_missing)
 
 
 def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool) -> Dataset:
@@ -217,6 +223,7 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         image_shape=raw.image_shape,
         record=record,
         columns=(),
+        allow_missing=False,
     )
 
 

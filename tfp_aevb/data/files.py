@@ -22,7 +22,7 @@ _NPZ_NAMES = {
 }
 
 
-def load_file(name: str) -> splits.RawData:
+def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
     """Reads a .npy file (one array, to be split) or a .npz file (arrays named for splits).
 
     A .npz file holds `train` (or `x_train`), and may hold `validation`, `test` (or `x_val`,
@@ -31,6 +31,7 @@ def load_file(name: str) -> splits.RawData:
 
     Args:
         name: path of the file.
+        allow_missing: accept NaN, for what is missing.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,7 +48,9 @@ def load_file(name: str) -> splits.RawData:
     else:
         pixels, labels = _read_npz(path, where)
 
-    compact = {key: arrays.compact_array(x, f"{where}, {key}") for key, x in pixels.items()}
+    compact = {
+        key: arrays.compact_array(x, f"{where}, {key}", allow_missing) for key, x in pixels.items()
+    }
     shape = compact["train"].shape[1:]
     given = {}
     for key, x in compact.items():

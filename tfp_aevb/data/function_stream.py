@@ -22,13 +22,14 @@ def is_function_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def load_function_stream(name: str) -> splits.RawData:
+def load_function_stream(name: str, allow_missing: bool = False) -> splits.RawData:
     """Opens the stream that a Python function gives.
 
     Args:
         name: "module:function", the module importable from the current folder. The function is
             called as `Stream.read` is, `function(start, worker, num_workers)`, and yields arrays
             [B, ...event]: integers from 0 to 255 or floats.
+        allow_missing: accept NaN, for what is missing.
 
     Returns:
         The stream. Its first 1,000 examples are the validation split, the next 1,000 the test
@@ -39,7 +40,11 @@ def load_function_stream(name: str) -> splits.RawData:
     """
     where = f"dataset {name!r}"
     function = _function(name)
-    examples = _first_examples(function, 3 * NUM_HELD_OUT, where)
+
+    def compact(chunk: Any) -> np.ndarray:
+        return arrays.compact_array(np.asarray(chunk), where, allow_missing)
+
+    examples = _first_examples(map(compact, function(0, 0, 1)), 3 * NUM_HELD_OUT, where)
     x = examples.reshape(len(examples), -1)
     names = ("validation", "test", "train")
     held = {
@@ -50,7 +55,7 @@ def load_function_stream(name: str) -> splits.RawData:
     def read(start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
         skipped = -(-2 * NUM_HELD_OUT // num_workers)
         for chunk in function(start + skipped, worker, num_workers):
-            array = _chunk(chunk, where)
+            array = compact(chunk)
             if array.shape[1:] != examples.shape[1:] or array.dtype != examples.dtype:
                 raise ValueError(
                     f"{where} changed from {examples.dtype} {examples.shape[1:]} to "
@@ -84,14 +89,10 @@ def _function(name: str) -> Callable[[int, int, int], Iterable[Any]]:
     return function
 
 
-def _first_examples(function: Callable, count: int, where: str) -> np.ndarray:
+def _first_examples(chunks: Iterable[np.ndarray], count: int, where: str) -> np.ndarray:
     parts: list[np.ndarray] = []
-    for chunk in function(0, 0, 1):
-        parts.append(_chunk(chunk, where))
+    for chunk in chunks:
+        parts.append(chunk)
         if sum(map(len, parts)) >= count:
             return np.concatenate(parts)[:count]
     raise ValueError(f"{where} ended within its first {count} examples; expected a longer stream")
-
-
-def _chunk(chunk: Any, where: str) -> np.ndarray:
-    return arrays.compact_array(np.asarray(chunk), where)

@@ -109,7 +109,9 @@ def open_input(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     return x, labels
 
 
-def input_parts(x: np.ndarray, binarize: str, where: str) -> Iterator[Observations]:
+def input_parts(
+    x: np.ndarray, binarize: str, where: str, allow_missing: bool = False
+) -> Iterator[Observations]:
     """Yields a user's array in parts, scaled and binarised as a run's own data are.
 
     Integers above 1 are pixels of 8 bits. Static binarisation is a draw as dynamic is, made once.
@@ -118,6 +120,7 @@ def input_parts(x: np.ndarray, binarize: str, where: str) -> Iterator[Observatio
         x: [N, ...]; may be memory-mapped.
         binarize: the run's.
         where: what an error message starts with.
+        allow_missing: accept NaN, for what is missing.
 
     Raises:
         ValueError: if the values are not finite numbers, or integers outside 0 to 255.
@@ -125,17 +128,21 @@ def input_parts(x: np.ndarray, binarize: str, where: str) -> Iterator[Observatio
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(x), 10 * BATCH):
-            piece = compact_array(np.asarray(x[start : start + 10 * BATCH]), where)
+            piece = np.asarray(x[start : start + 10 * BATCH])
+            piece = compact_array(piece, where, allow_missing)
             yield piece.reshape(len(piece), -1)
 
     is_pixels = x.dtype.kind in "ui" and any(int(piece.max()) > 1 for piece in pieces())
     scale = 255.0 if is_pixels else 1.0
     for piece in pieces():
         if binarize == "threshold":
-            yield Observations(binarize_pixels(piece, scale, binarize))
+            piece = binarize_pixels(piece, scale, binarize)
+            yield Observations(piece, allow_missing=allow_missing)
         else:
             drawn = binarize in ("static", "dynamic")
-            yield Observations(piece, scale=scale, dynamic_binarization=drawn)
+            yield Observations(
+                piece, scale=scale, dynamic_binarization=drawn, allow_missing=allow_missing
+            )
 
 
 def write_codes(

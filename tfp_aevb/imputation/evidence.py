@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.layers.missing import fill_missing
 from tfp_aevb.model import AEVB
 
 
@@ -66,15 +67,20 @@ def per_pixel(likelihood: tfd.Distribution) -> tfd.Distribution:
 
 
 class Missing:
-    """Some pixels are known exactly and the others not at all. For any independent pixels."""
+    """Some pixels are known exactly and the others not at all. For any independent pixels.
 
-    def __init__(self, y: np.ndarray) -> None:
-        self.y = y
+    Args:
+        y: [N, ...event], NaN for what is missing.
+        filler: a value of finite density, to evaluate in the place of NaN.
+    """
+
+    def __init__(self, y: np.ndarray, filler: float = 0.0) -> None:
+        self.y, self._filler = y, filler
 
     def condition(self, likelihood: tfd.Distribution, y: tf.Tensor) -> Conditional:
         """See `Evidence`."""
         pixel, missing = per_pixel(likelihood), tf.math.is_nan(y)
-        log_prob = tf.where(missing, 0.0, pixel.log_prob(tf.where(missing, 0.0, y)))
+        log_prob = tf.where(missing, 0.0, pixel.log_prob(fill_missing(y, self._filler)))
         return Conditional(
             tf.reduce_sum(log_prob, axis=range(1, y.shape.rank)),
             tf.where(missing, pixel.mean(), y),

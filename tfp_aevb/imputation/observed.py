@@ -10,6 +10,7 @@ from tfp_aevb.imputation.blocks import BinaryBlocks, GaussianBlocks
 from tfp_aevb.imputation.cells import MissingCells
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.evidence import Evidence, Missing, pixels_of
+from tfp_aevb.layers.missing import neutral_value
 from tfp_aevb.layers.tables import MixedColumns
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
@@ -31,11 +32,13 @@ def make_evidence(
     pixel = pixels_of(model)
     y = _checked(y, mask)
     if channel is None:
-        filled = Observations(np.nan_to_num(y, nan=0.0))
+        filler = neutral_value(getattr(model.decoder, "support", "real"))
+        filled = Observations(np.nan_to_num(y, nan=filler))
         model.check_observations(filled)
         if isinstance(pixel, tfd.Bernoulli):
             filled.check_support("binary")  # of grey pixels a Bernoulli is not a distribution
-        evidence: Evidence = MissingCells(y) if isinstance(pixel, MixedColumns) else Missing(y)
+        is_table = isinstance(pixel, MixedColumns)
+        evidence: Evidence = MissingCells(y) if is_table else Missing(y, filler)
     elif isinstance(pixel, tfd.Bernoulli):
         evidence = BinaryBlocks(y, channel, model.event_shape)
     elif isinstance(pixel, tfd.Normal):

@@ -26,6 +26,7 @@ from tfp_aevb.layers.likelihoods import (
     ContinuousBernoulliLikelihood,
     GaussianLikelihood,
 )
+from tfp_aevb.layers.missing import ObservedInputs
 from tfp_aevb.layers.networks import MLP
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior, FullCovarianceGaussianPosterior
 from tfp_aevb.layers.priors import DiagonalNormalPrior, GaussianMixturePrior, StandardNormalPrior
@@ -57,6 +58,7 @@ __all__ = [
     "LowRankGaussianPosterior",
     "MixedLikelihood",
     "NegativeBinomialLikelihood",
+    "ObservedInputs",
     "PoissonLikelihood",
     "StandardNormalPrior",
     "StudentTLikelihood",

@@ -87,7 +87,7 @@ class _CountLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape)
+        return self.observed(self.new(params, self.event_shape))
 
 
 def _poisson(log_rate: tf.Tensor) -> tfd.Distribution:
@@ -107,7 +107,7 @@ class PoissonLikelihood(_CountLikelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     @staticmethod
@@ -127,7 +127,7 @@ class NegativeBinomialLikelihood(_CountLikelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     heads = 2
@@ -149,7 +149,7 @@ class ZeroInflatedPoissonLikelihood(_CountLikelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     heads = 2
@@ -173,7 +173,7 @@ class ZeroInflatedNegativeBinomialLikelihood(_CountLikelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     heads = 3

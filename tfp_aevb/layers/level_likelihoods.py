@@ -43,7 +43,7 @@ class CategoricalLikelihood(Likelihood):
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
         num_categories: K.
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CategoricalLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape, self.num_categories)
+        return self.observed(self.new(params, self.event_shape, self.num_categories))
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -147,7 +147,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
     Args:
         event_shape: shape of x, for instance 784 or (28, 28).
         num_components: M, of each pixel's mixture.
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     support: Support = "levels"
@@ -187,7 +187,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape, self.num_components)
+        return self.observed(self.new(params, self.event_shape, self.num_components))
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -9,6 +9,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.missing import ObservedElements, neutral_value
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 
 # A name of `tfp_aevb.training.supports`.
@@ -18,7 +19,15 @@ Support = str
 class Likelihood(NetworkDistribution):
     """A layer from z [B, J] to p(x|z) with batch shape [B] and event shape `event_shape`.
 
+    Args:
+        event_shape: shape of x, for instance 784 or (28, 28).
+        hidden_units, activation, init_stddev, network: see `NetworkDistribution`.
+        params_per_element: the network's outputs for each element of x.
+        allow_missing: NaN in x is a missing element, left out of log p(x|z): bounds are on log p of
+            what is observed. An encoder sees 0 in its place, or what `ObservedInputs` makes of it.
+
     Attributes:
+        allows_missing: `allow_missing`.
         support: the values an element of x may take: `binary` {0, 1}, `unit` [0, 1], `open_unit`
             (0, 1), `levels` {0, 1/255, ..., 1}, `counts` {0, 1, 2, ...}, `codes:K`
             {0, 1, ..., K - 1} or `real`.
@@ -32,16 +41,29 @@ class Likelihood(NetworkDistribution):
         hidden_units: Sequence[int] = (500,),
         *,
         params_per_element: int = 1,
+        allow_missing: bool = False,
         **kwargs,
     ) -> None:
         sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
         self_event_shape = tuple(int(size) for size in sizes)
         super().__init__(params_per_element * math.prod(self_event_shape), hidden_units, **kwargs)
         self.event_shape = self_event_shape
+        self.allows_missing = allow_missing
+
+    def observed(self, elements: tfd.Distribution) -> tfd.Distribution:
+        """Returns `elements`, a `tfd.Independent`, leaving missing ones out if it is to."""
+        if not self.allows_missing:
+            return elements
+        filler = neutral_value(self.support)
+        return ObservedElements(elements.distribution, len(self.event_shape), filler)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "event_shape": list(self.event_shape)}
+        return {
+            **super().get_config(),
+            "event_shape": list(self.event_shape),
+            "allow_missing": self.allows_missing,
+        }
 
 
 def _to_event(params: tf.Tensor, event_shape: Sequence[int]) -> tf.Tensor:
@@ -74,7 +96,7 @@ class BernoulliLikelihood(Likelihood):
 
     Args:
         event_shape: shape of x, for instance 784 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
         allow_grey: accept pixels between 0 and 1, for which this is not a likelihood.
     """
 
@@ -102,7 +124,7 @@ class BernoulliLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape)
+        return self.observed(self.new(params, self.event_shape))
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -118,7 +140,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     Args:
         event_shape: shape of x, for instance 784 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     support: Support = "unit"
@@ -134,7 +156,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape)
+        return self.observed(self.new(params, self.event_shape))
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -143,7 +165,7 @@ class GaussianLikelihood(Likelihood):
 
     Args:
         event_shape: shape of x, for instance 560 or (28, 20).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
         mean: `linear`, or `sigmoid` for means in (0, 1) as in the paper's Frey Face model.
         variance: `per_pixel` (a log-variance head on the network, the paper's choice), `global`
             (one learned variance a pixel, whatever z), `scalar` (one learned variance) or a
@@ -217,7 +239,7 @@ class GaussianLikelihood(Likelihood):
             log_variance = tf.cast(log_variance, tf.float32)
         elif not isinstance(self.variance, str):
             log_variance = tf.constant(math.log(self.variance), tf.float32)
-        return self.new(params, self.event_shape, self.mean, log_variance)
+        return self.observed(self.new(params, self.event_shape, self.mean, log_variance))
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

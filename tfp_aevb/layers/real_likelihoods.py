@@ -26,7 +26,7 @@ class StudentTLikelihood(Likelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class StudentTLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape)
+        return self.observed(self.new(params, self.event_shape))
 
 
 class OpenBeta(tfd.Beta):
@@ -66,7 +66,7 @@ class BetaLikelihood(Likelihood):
 
     Args:
         event_shape: shape of x, for instance 12 or (28, 28).
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units, activation, init_stddev, allow_missing: see `Likelihood`.
     """
 
     support: Support = "open_unit"
@@ -90,4 +90,4 @@ class BetaLikelihood(Likelihood):
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""
         del own_parameters  # there are none
-        return self.new(params, self.event_shape)
+        return self.observed(self.new(params, self.event_shape))

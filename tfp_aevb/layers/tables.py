@@ -300,7 +300,12 @@ class TableInputs(tf_keras.layers.Layer):
 
     Args:
         columns: as of `MixedLikelihood`.
+
+    Attributes:
+        allows_missing: True: the model leaves NaN as it is.
     """
+
+    allows_missing = True
 
     def __init__(self, columns: Sequence[Any], **kwargs) -> None:
         super().__init__(**kwargs)

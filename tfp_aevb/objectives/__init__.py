@@ -1,5 +1,6 @@
 """Estimators of the lower bound, and of tighter ones: distributions in, [B] nats out."""
 
+from tfp_aevb.objectives.divergences import f_divergence
 from tfp_aevb.objectives.importance_weighted import (
     doubly_reparameterized,
     importance_weighted,
@@ -28,6 +29,7 @@ OBJECTIVES = {
     "vimco": vimco,
     "rws": reweighted_wake_sleep,
     "renyi": renyi,
+    "f_divergence": f_divergence,
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "LogLikelihood",
     "analytic_kl",
     "doubly_reparameterized",
+    "f_divergence",
     "importance_weighted",
     "minibatch_bound",
     "negative_log_parameter_prior",

@@ -75,12 +75,13 @@ def build_report(
     say("pictures")
     drawn = make_figures(model, dataset, run, options.seed)
     test = bounds["test"]
+    step = int(model.optimizer.iterations.numpy())
     # Without noise or KL term, what is ascended is no bound.
     aim = "aim" if config.method in ABLATIONS else "bound"
     title = f"{config.method} on {dataset.name}: test {aim} {test.mean:.2f} nats"
     sections = [
         page.paragraph(
-            f"{model.latent_dim} latents, {config.likelihood} likelihood, {config.steps:,} updates "
+            f"{model.latent_dim} latents, {config.likelihood} likelihood, {step:,} updates "
             f"of {config.batch_size} datapoints, seed {config.seed}."
         ),
         page.section("Bounds", _bounds_table(bounds, log_prob)),

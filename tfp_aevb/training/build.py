@@ -50,6 +50,7 @@ def build_model(
     if config.likelihood == "mixed":
         parts["decoder"] = layers.MixedLikelihood(columns, **network)
     else:
+        own_decoder["allow_missing"] = config.missing != "refuse"
         parts["decoder"] = _likelihood(config, event_shape, {**network, **own_decoder})
     model_class, options = _method(config)
     model = model_class(
@@ -119,6 +120,7 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
     return AEVB, {
         "parameter_prior": parameter_prior,
         "renyi_alpha": config.renyi_alpha,
+        "divergence": config.divergence,
         "kl_weight": config.kl_weight,
         "kl_warmup_steps": config.kl_warmup_steps,
         "free_bits": config.free_bits,
@@ -171,6 +173,13 @@ def _own_networks(
     if config.upper_latent_dims:
         # The data depend on the lowest level alone.
         return {}, {"network": partial(layers.MLP, num_inputs=config.latent_dim, **network)}
+    if config.missing == "mask":
+
+        def masked(size: int) -> tf_keras.Sequential:
+            inputs = layers.ObservedInputs(dtype=config.precision)
+            return tf_keras.Sequential([inputs, layers.MLP(size, **network)])
+
+        return {"network": masked}, {}
     if config.network == "mlp":
         return {}, {}
     if not image_shape:

@@ -54,7 +54,7 @@ class Checkpoints:
         write_text(path.with_suffix(".sha256"), "\n".join(sorted(digests)) + "\n")
         write_atomically(path, lambda file: file.write(content))
         good = [path for path in self._paths() if _verified(path) is not None]
-        kept = {*good[:KEEP], *self._best(good)}
+        kept = {*good[:KEEP], *self._best_first(good)[:1]}
         for old in set(self._paths()) - kept:
             old.with_suffix(".sha256").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
@@ -65,8 +65,12 @@ class Checkpoints:
         good = (path for path in self._paths() if _verified(path) is not None)
         return next((_step_of(path) for path in good), 0)
 
-    def restore(self, model: FusedModel) -> tuple[int, list[str]]:
+    def restore(self, model: FusedModel, *, best: bool = False) -> tuple[int, list[str]]:
         """Loads the newest good checkpoint into `model`.
+
+        Args:
+            model: whose variables are assigned.
+            best: load the one with the best validation bound instead.
 
         Returns:
             The number of updates restored (0 without a checkpoint), and a line for each damaged
@@ -77,25 +81,31 @@ class Checkpoints:
                 this model.
         """
         warnings: list[str] = []
-        for path in self._paths():
+        paths = self._paths()
+        for path in self._best_first(paths) if best else paths:
             content = _verified(path)
             if content is None:
                 warnings.append(f"checkpoint {path.name} is damaged or half-written: passed over")
                 continue
             _assign(_state(model), read_archive(io.BytesIO(content), f"checkpoint {path}"), path)
             return int(model.optimizer.iterations.numpy()), warnings
+        if warnings and best:
+            raise ValueError(
+                f"all checkpoints in {self._directory} that have a validation bound are damaged; "
+                "load the last one"
+            )
         if warnings:
             raise ValueError(
                 f"all checkpoints in {self._directory} are damaged; remove them to start again"
             )
         return 0, warnings
 
-    def _best(self, paths: list[Path]) -> list[Path]:
-        """The path whose step has the best validation bound, if one has any."""
+    def _best_first(self, paths: list[Path]) -> list[Path]:
+        """Those whose step has a validation bound, the best first."""
         rows = read_rows(self._metrics) if self._metrics else []
         bounds = {int(row["step"]): row["validation_elbo"] for row in rows}
         scored = [path for path in paths if _step_of(path) in bounds]
-        return sorted(scored, key=lambda path: bounds[_step_of(path)])[-1:]
+        return sorted(scored, key=lambda path: bounds[_step_of(path)], reverse=True)
 
     def _paths(self) -> list[Path]:
         """All checkpoints, the newest first."""

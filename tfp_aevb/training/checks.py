@@ -66,8 +66,8 @@ def _check_objective(config: "TrainConfig") -> None:
         )
     if config.free_bits and config.objective == "sgvb_a":
         raise ValueError("--free_bits needs the KL in closed form: --objective=sgvb_b")
-    if config.objective == "vimco" and config.num_samples < 2:
-        raise ValueError("--objective=vimco needs --num_samples=2 or more, got 1")
+    if config.objective in ("vimco", "f_divergence") and config.num_samples < 2:
+        raise ValueError(f"--objective={config.objective} needs --num_samples=2 or more, got 1")
     if config.renyi_alpha > 1.0:
         raise ValueError(f"--renyi_alpha must be at most 1, got {config.renyi_alpha}")
 
@@ -84,5 +84,21 @@ def _check_networks(config: "TrainConfig") -> None:
         raise ValueError(f"--network=conv is for images and point estimates, not for {what}")
     if config.output_bias == "data" and config.likelihood == "continuous_bernoulli":
         raise ValueError("--output_bias=data is not for --likelihood=continuous_bernoulli")
+    if is_table and config.decoder_variance != "per_pixel":
+        raise ValueError(
+            "--decoder_variance is not for --likelihood=mixed, whose real columns have a learned "
+            f"variance each, got {config.decoder_variance}; leave it out"
+        )
+    if is_table and config.missing != "refuse":
+        raise ValueError(
+            "--missing is for arrays: a table's missing cells are always marginalised, with a mask "
+            "for the encoder; leave it out"
+        )
+    without_mlp = config.network == "conv" or config.upper_latent_dims or config.method == "mcem"
+    if config.missing == "mask" and without_mlp:
+        raise ValueError(
+            "--missing=mask puts the mask beside the data of one MLP: it is not for "
+            "--network=conv, --upper_latent_dims or --method=mcem; use --missing=zero"
+        )
     if config.ema_momentum >= 1.0:
         raise ValueError(f"--ema_momentum must be below 1, got {config.ema_momentum}")

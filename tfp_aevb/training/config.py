@@ -9,7 +9,14 @@ from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
 from tfp_aevb.training.checks import ABLATIONS, check_together
-from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS, support
+from tfp_aevb.training.parts import (
+    DIVERGENCES,
+    LIKELIHOODS,
+    OBJECTIVES,
+    POSTERIORS,
+    PRIORS,
+    support,
+)
 
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = (
@@ -90,6 +97,13 @@ class TrainConfig:
         "zero_inflated_negative_binomial for counts (integers in files are then not divided by "
         "255); mixed is a table's, each column of its own kind, missing cells marginalised",
         LIKELIHOODS,
+    )
+    missing: str = _setting(
+        "refuse",
+        "NaN in arrays: refuse it, or marginalise it (bounds are on log p of what is observed) and "
+        "show the encoder 0 for it (zero), or 0 with a mask beside the data (mask); cells of a "
+        "table are always marginalised",
+        ("refuse", "zero", "mask"),
     )
     categories: int = _setting(
         256, "K of a categorical p(x|z), whose codes are 0 to K - 1", lower=2
@@ -174,11 +188,18 @@ class TrainConfig:
         "sgvb_b",
         "estimator of the bound: sgvb_a (all sampled), sgvb_b (analytic KL), score_function, stl "
         "(sticking the landing); or of a tighter one from num_samples draws: iwae, dreg (doubly "
-        "reparameterised), vimco, rws (reweighted wake-sleep), renyi",
-        ("sgvb_a", "sgvb_b", "score_function", "stl", "iwae", "dreg", "vimco", "rws", "renyi"),
+        "reparameterised), vimco, rws (reweighted wake-sleep), renyi, f_divergence (by which q "
+        "descends a divergence from p(z|x))",
+        OBJECTIVES,
     )
     num_samples: int = _setting(1, "L or K, samples of z for each datapoint", lower=1)
     renyi_alpha: float = _setting(0.5, "of objective renyi: from 0 (iwae) to 1", lower=0.0)
+    divergence: str = _setting(
+        "kl_forward",
+        "of objective f_divergence: KL(p, q) (kl_forward), KL(q, p) (kl_reverse) or another of "
+        "tfp.vi",
+        DIVERGENCES,
+    )
     kl_weight: float = _setting(
         1.0, "training ascends reconstruction - kl_weight KL; validation never does", lower=0.0
     )

@@ -31,6 +31,7 @@ def load_data(config: TrainConfig) -> Dataset:
         pixels=not config.support.startswith(("counts", "codes")),
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
         columns=config.columns,
+        allow_missing=config.missing != "refuse",
     )
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
 
@@ -63,7 +64,7 @@ def observations(split: Split, dataset: Dataset) -> Observations:
         split.x,
         scale=dataset.scale,
         dynamic_binarization=_is_drawn_at_each_use(dataset),
-        allow_missing=bool(dataset.columns),
+        allow_missing=dataset.allow_missing,
     )
 
 

@@ -43,7 +43,7 @@ class Observations:
         self.scale = float(scale)
         self.dynamic_binarization = dynamic_binarization
         if dynamic_binarization:
-            check_unit_range(self.x, self.scale, "dynamic binarisation")
+            check_unit_range(self._known(), self.scale, "dynamic binarisation")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -70,19 +70,25 @@ class Observations:
         if self.dynamic_binarization:
             check_values(np.array([0.0, 1.0], np.float32), 1.0, support)
             return
-        values = np.unique(self.x) if self.x.dtype == np.uint8 else self.x
+        values = np.unique(self.x) if self.x.dtype == np.uint8 else self._known()
         check_values(values, self.scale, support)
+
+    def _known(self) -> np.ndarray:
+        """The values that are not missing."""
+        has_gaps = self.allow_missing and self.x.dtype != np.uint8
+        return self.x[~np.isnan(self.x)] if has_gaps else self.x
 
 
 def read_values(
     values: tf.Tensor, scale: float, dynamic_binarization: bool, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Returns what the likelihood sees of stored `values` [B, ...event], float32."""
+    """Returns what the likelihood sees of stored `values` [B, ...event], float32; NaN stays."""
     x = tf.cast(values, tf.float32)
     if scale != 1.0:
         x = x * (1.0 / scale)
     if dynamic_binarization:
-        x = tf.cast(uniform_like(x, seed) < x, tf.float32)
+        drawn = tf.cast(uniform_like(x, seed) < x, tf.float32)
+        x = tf.where(tf.math.is_nan(x), x, drawn) if values.dtype.is_floating else drawn
     return x
 
 

@@ -28,7 +28,7 @@ def start_output_bias(likelihood: Any, x: Observations) -> None:
     if isinstance(likelihood, MixedLikelihood):
         bias = _mixed(likelihood, x.x)
     else:
-        mean = x.x.reshape(len(x), -1).mean(axis=0, dtype=np.float64) / x.scale
+        mean = _mean(x.x.reshape(len(x), -1)) / x.scale
         if isinstance(likelihood, BernoulliLikelihood):
             bias = _logit(mean)
         elif isinstance(likelihood, GaussianLikelihood):
@@ -45,6 +45,12 @@ def start_output_bias(likelihood: Any, x: Observations) -> None:
             f"{type(likelihood.network).__name__}"
         )
     variable.assign(tf.concat([tf.constant(bias, variable.dtype), variable[len(bias) :]], axis=0))
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    """Returns the mean [D] of what is observed; 0 where nothing is."""
+    known = ~np.isnan(x)
+    return x.sum(axis=0, dtype=np.float64, where=known) / np.maximum(known.sum(axis=0), 1)
 
 
 def _logit(mean: np.ndarray) -> np.ndarray:

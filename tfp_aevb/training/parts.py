@@ -39,6 +39,15 @@ SUPPORTS = {
     "mixed": "table",
 }
 LIKELIHOODS = tuple(SUPPORTS)
+# Those of `tfp_aevb.objectives`, and of its `f_divergence`.
+OBJECTIVES = (
+    *("sgvb_a", "sgvb_b", "score_function", "stl", "iwae", "dreg", "vimco", "rws", "renyi"),
+    "f_divergence",
+)
+DIVERGENCES = (
+    *("arithmetic_geometric", "jeffreys", "jensen_shannon", "kl_forward", "kl_reverse"),
+    *("pearson", "squared_hellinger", "total_variation", "triangular"),
+)
 
 
 def check_parts(config: "TrainConfig") -> None:

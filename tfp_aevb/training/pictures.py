@@ -69,7 +69,7 @@ def draw_figures(
 
 def _image_figures(model: AEVB, shape: tuple[int, ...], x: np.ndarray, seed: int) -> dict:
     def images(values: np.ndarray | tf.Tensor) -> np.ndarray:
-        return np.clip(np.reshape(values, [-1, *shape]), 0.0, 1.0)
+        return np.clip(np.nan_to_num(np.reshape(values, [-1, *shape])), 0.0, 1.0)
 
     z = model.prior_distribution().sample(NUM_SAMPLES, seed=as_seed(seed))
     drawn = {

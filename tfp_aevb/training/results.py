@@ -23,6 +23,7 @@ from tfp_aevb.training.pictures import draw_figures
 from tfp_aevb.training.workdir import Workdir
 
 SPLITS = ("train", "validation", "test")
+CHECKPOINTS = ("last", "best")
 PACKAGES = ("tfp_aevb", "tensorflow", "tensorflow-probability", "tf_keras", "numpy")
 DPI = 150
 
@@ -70,20 +71,34 @@ def finish(
     return summary
 
 
-def load_run(workdir: str | os.PathLike) -> tuple[TrainConfig, Workdir, AEVB]:
-    """Loads a run's model from its newest good checkpoint.
+def load_run(
+    workdir: str | os.PathLike, checkpoint: str = "last"
+) -> tuple[TrainConfig, Workdir, AEVB]:
+    """Loads a run's model from a checkpoint.
+
+    Args:
+        workdir: folder of the run.
+        checkpoint: `last`, the newest good one, or `best`: of those kept, the one with the best
+            bound on the data followed while training (`config.eval_split`).
 
     Raises:
-        FileNotFoundError: if the folder holds no run, or no checkpoint.
+        FileNotFoundError: if the folder holds no run, or no such checkpoint.
         ValueError: if its files are damaged.
     """
+    if checkpoint not in CHECKPOINTS:
+        raise ValueError(f"`checkpoint` must be one of {', '.join(CHECKPOINTS)}, got {checkpoint}")
     run = Workdir(workdir)
     config, data = run.read()
     model = build_model(config, data["event_shape"], data["split_sizes"]["train"], data)
-    checkpoints = Checkpoints(run.checkpoints)
-    step, warnings = checkpoints.restore(model)
+    checkpoints = Checkpoints(run.checkpoints, run.metrics)
+    step, warnings = checkpoints.restore(model, best=checkpoint == "best")
     for line in warnings:
         print(line, file=sys.stderr)
+    if not step and checkpoints.newest_step():
+        raise FileNotFoundError(
+            f"--workdir {run.path} holds no checkpoint with a validation bound; use "
+            "--checkpoint=last, or train on"
+        )
     if not step:
         raise FileNotFoundError(f"--workdir {run.path} holds no checkpoint yet; train it first")
     model.adopt_averages()

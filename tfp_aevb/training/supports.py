@@ -10,7 +10,7 @@ def check_values(values: np.ndarray, scale: float, support: str) -> None:
     """Raises a `ValueError` unless `values / scale` lie in `support`.
 
     Args:
-        values: as stored, any shape, finite.
+        values: as stored, any shape, finite; perhaps none.
         scale: their divisor.
         support: `binary` {0, 1}, `unit` [0, 1], `open_unit` (0, 1), `levels` {0, 1/255, ..., 1},
             `counts` {0, 1, 2, ...}, `codes:K` {0, 1, ..., K - 1}, `table` or `real`.
@@ -65,6 +65,8 @@ def check_values(values: np.ndarray, scale: float, support: str) -> None:
 
 def check_unit_range(values: np.ndarray, scale: float, what: str) -> None:
     """Raises a `ValueError` unless `values / scale`, which `what` needs, lie in [0, 1]."""
+    if not values.size:
+        return
     low, high = float(values.min()) / scale, float(values.max()) / scale
     if low < 0.0 or high > 1.0:
         raise ValueError(

@@ -80,7 +80,8 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
     def _write_images(self) -> None:
         x = self._x[:NUM_IMAGES]
         means = self.model.reconstruct(x).numpy()
-        pairs = np.stack([x.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
+        seen = np.nan_to_num(x)  # missing pixels are black
+        pairs = np.stack([seen.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
         self._image("reconstructions", pairs.reshape(2 * len(x), -1), columns=8)
         z = self.model.prior_distribution().sample(64, seed=as_seed(self._config.seed))
         self._image("samples", self.model.decode(z).mean().numpy(), columns=8)
