@@ -9,8 +9,8 @@ HERE = Path(__file__).parent
 HEAD = """# Dependencies and their licences
 
 Made by `python docs/make_licences.py` from the metadata of what is installed: the packages that
-`setup.py` requires, and (indented) those that they require in turn. The newest versions that the bounds
-allow are what an installation takes, and what the tests run with. To run them with the oldest:
+`setup.py` requires, and (indented) those that they require in turn. The newest versions that the
+bounds allow are what an installation takes, and what the tests run with. With the oldest:
 
     sed -nE 's/^ +"([A-Za-z_-]+)>=([^,]+),.*/\\1==\\2/p' setup.py | grep -v setuptools > oldest.txt
     python3 -m venv oldest && oldest/bin/pip install -e '.[test]' -c oldest.txt

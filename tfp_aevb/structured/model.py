@@ -191,6 +191,9 @@ class JointAEVB(AEVB):
             if wrong.any():
                 raise ValueError(f"{name!r} has NaN in row {wrong.argmax()}: {advice}")
 
+    def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
+        return self.encoder(x)  # NaN and all: it tells which latents are known
+
     def _bound_given(
         self,
         x: tf.Tensor,
