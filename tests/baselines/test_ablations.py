@@ -31,7 +31,7 @@ X = np.random.default_rng(2).normal(size=[30, 3])
 
 
 def linear_parts() -> list[tf_keras.layers.Layer]:
-    tf.random.set_seed(5)
+    tf_keras.utils.set_random_seed(5)
     return [
         layers.StandardNormalPrior(2),
         layers.DiagonalGaussianPosterior(2, (), init_stddev=0.4),
