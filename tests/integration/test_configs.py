@@ -30,6 +30,7 @@ def config_in(path: Path) -> TrainConfig:
 
 def test_there_is_a_config_for_each_experiment() -> None:
     names = {"fashion_mnist", "frey_face", "frey_face_2d", "mnist", "mnist_2d", "mnist_5k"}
+    names |= {"burda_iwae", "burda_two_layers", "burda_vae", "vamp_prior"}
     assert names <= {path.stem for path in CONFIGS}
 
 

@@ -88,7 +88,8 @@ def read_values(
         x = x * (1.0 / scale)
     if dynamic_binarization:
         drawn = tf.cast(uniform_like(x, seed) < x, tf.float32)
-        x = tf.where(tf.math.is_nan(x), x, drawn) if values.dtype.is_floating else drawn
+        has_gaps = tf.as_dtype(values.dtype).is_floating
+        x = tf.where(tf.math.is_nan(x), x, drawn) if has_gaps else drawn
     return x
 
 
