@@ -8,8 +8,10 @@ from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
+from tests.helpers import assert_one_line
 from tfp_aevb.figures import learning_curves_figure, new_figure, save_figure
 from tfp_aevb.figures.style import LABEL_COLOURS, LABEL_MARKERS, robust_limits
+from tfp_aevb.files import WriteError
 
 
 class _Broken(Artist):
@@ -79,6 +81,12 @@ def test_save_replaces_the_old_file_and_makes_the_folder(tmp_path) -> None:
         assert reader.read() == b"old content"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert [entry.name for entry in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_a_run_s_folder_that_has_vanished_is_not_made_again(tmp_path) -> None:
+    path = tmp_path / "vanished" / "figures" / "figure.png"
+    assert_one_line(lambda: save_figure(_example(), path, dpi=30), WriteError, "bring it back")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["figure.gif", "figure"])

@@ -15,7 +15,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfp_aevb.files import write_atomically
+from tfp_aevb.files import write_atomically, writing
 
 _P = ParamSpec("_P")
 
@@ -136,7 +136,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) ->
     """Writes a figure so that `path` holds either its old content or the whole new picture.
 
     The same figure gives the same bytes each time: dates and version strings are left out.
-    Missing parent folders are created.
+    Its folder is created, but none above: a run's folder that has vanished is not made again.
 
     Args:
       figure: The figure to draw.
@@ -148,6 +148,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) ->
 
     Raises:
       ValueError: If the suffix or `dpi` is not one of those above.
+      WriteError: If it cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
@@ -155,7 +156,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) ->
         raise ValueError(f"`path` must end in .png, .pdf or .svg, got {str(path)!r}")
     if not 0 < dpi < float("inf"):
         raise ValueError(f"`dpi` must be a positive number of pixels per inch, got {dpi}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
     metadata = dict(_METADATA[suffix])
     with matplotlib.style.context(["default", STYLE]):
         write_atomically(
