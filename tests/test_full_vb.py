@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 
 from tests.helpers import assert_mean, assert_one_line, compiled, weights_of
@@ -105,6 +106,28 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     between = [np.abs(np.corrcoef(v.T) - np.eye(6)).max() for v in values]
     assert between[0] < 5 / np.sqrt(DRAWS)
     assert between[1] > 0.3
+
+
+def test_the_sampled_theta_term_is_log_q_less_log_p_of_the_draw() -> None:
+    model = linear_model(shared_draw=True, sampled_parameter_kl=True)
+    theta, term = model.draw_parameters(tf.constant([3, 1]))
+    expected = 0.0
+    for drawn, mean, log_variance in zip(
+        theta, model.decoder.parameters, model.theta_log_variances, strict=True
+    ):
+        drawn, mean, log_variance = (
+            v.numpy().astype(np.float64) for v in (drawn, mean, log_variance)
+        )
+        log_q = -0.5 * (log_variance + (drawn - mean) ** 2 / np.exp(log_variance))
+        expected += np.sum(log_q + 0.5 * drawn**2)
+    np.testing.assert_allclose(term, expected, rtol=1e-4)
+    x = tf.zeros([1, 3])
+    seed = tf.constant([1, 2])
+    _, term = model.draw_parameters(tf.unstack(tfp.random.split_seed(seed, n=2))[1])
+    # What the bound takes off is this term's share.
+    alone = linear_model(shared_draw=True, sampled_parameter_kl=True, num_data=10**9)
+    difference = alone.bound(x, seed).elbo - model.bound(x, seed).elbo
+    np.testing.assert_allclose(difference, [term / NUM_DATA], rtol=1e-4)
 
 
 def test_parameter_kl_is_the_gaussian_one() -> None:
