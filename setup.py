@@ -34,7 +34,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "tf-keras>=2.21,<2.22",
         "tensorflow-probability>=0.25,<0.26",
-        "tensorflow-datasets>=4.9.7,<5",
+        "tensorflow-datasets>=4.9.10,<5",
         "tensorboard>=2.20,<3",
         # Needed and not declared by TensorFlow Probability and TensorFlow Datasets.
         "setuptools>=65,<100",

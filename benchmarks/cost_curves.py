@@ -128,8 +128,10 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def draw(rows: Sequence[dict[str, Any]], axis: str, path: Path) -> None:
-    """Draws time and memory against one axis, the floors dashed."""
+    """Draws time and memory against one axis, the floors dashed; nothing if no run succeeded."""
     rows = [row for row in rows if row["axis"] == axis and "update_seconds" in row]
+    if not rows:
+        return
     values = [row["value"] for row in rows]
     figure = Figure(figsize=(9.0, 3.5), layout="constrained")
     panels = (

@@ -25,13 +25,17 @@ def _padded_digits() -> np.ndarray:
 
 
 def digits(start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
-    """Yields images [B, 28, 28] uint8, each a function of (its number, worker) alone."""
+    """Yields images [B, 28, 28] uint8, each a function of its number alone.
+
+    Number i of a worker's share is number i * num_workers + worker of the stream.
+    """
     padded = _padded_digits()
     views = np.lib.stride_tricks.sliding_window_view(padded, (28, 28), axis=(1, 2))
     while True:
-        chunk, skip = divmod(start, CHUNK)
-        rng = np.random.default_rng([chunk, worker, num_workers])
+        chunk, first = divmod(start * num_workers + worker, CHUNK)
+        rng = np.random.default_rng([chunk, 0, 1])
         rows = rng.integers(0, len(padded), CHUNK)
         down, right = rng.integers(0, 2 * MOVE + 1, [2, CHUNK])
-        yield views[rows, down, right][skip:]
-        start = (chunk + 1) * CHUNK
+        mine = slice(first, None, num_workers)
+        yield views[rows[mine], down[mine], right[mine]]
+        start += len(rows[mine])

@@ -38,16 +38,21 @@ def write_records(folder: Path, images: int) -> Path:
     return Path(builder.data_dir)
 
 
+def resident_megabytes(pid: int) -> float:
+    """Returns what a process holds in memory; 0 once it has ended, until it is waited for."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def follow(command: list[str], output: Path) -> list[tuple[float, float]]:
     """Runs a command; returns (seconds, resident megabytes) twice a second."""
     started, rows = time.monotonic(), []
     with output.open("w") as log:
         process = subprocess.Popen(command, stderr=log, stdout=log)
-        status = Path(f"/proc/{process.pid}/statm")
         while process.poll() is None:
-            pages = int(status.read_text().split()[1])
-            megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-            rows.append((time.monotonic() - started, megabytes))
+            megabytes = resident_megabytes(process.pid)
+            if megabytes:
+                rows.append((time.monotonic() - started, megabytes))
             time.sleep(0.5)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed; see {output}")

@@ -42,14 +42,15 @@ class Row:
     Attributes:
         name: of the program.
         spreads: column's key -> spread, where there is one.
-        ratios: column's key -> median divided by the reference's median.
+        ratios: column's key -> value divided by the reference's of the same round, where both have
+            one.
         versions: package -> version.
         remark: what went wrong, or differs.
     """
 
     name: str
     spreads: dict[str, Spread]
-    ratios: dict[str, float]
+    ratios: dict[str, Spread]
     versions: dict[str, str]
     remark: str = ""
 
@@ -72,15 +73,22 @@ def summarise(
     Returns:
         The rows; programs that always failed are the last, and say why.
     """
-    names = list(dict.fromkeys(record["program"] for record in records))
-    rows = {
-        name: _row(name, [r for r in records if r["program"] == name], columns) for name in names
-    }
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        runs.setdefault(record["program"], []).append(record)
+    rows = {name: _row(name, found, columns) for name, found in runs.items()}
     base = rows[reference].spreads if reference in rows else {}
+    by_round = {record["round"]: record for record in runs.get(reference, ())}
     for row in rows.values():
-        for key, spread in row.spreads.items():
-            if key in base and base[key].median:
-                row.ratios[key] = spread.median / base[key].median
+        for key in row.spreads:
+            # Within a round, for the machine's speed drifts from one to the next.
+            ratios = [
+                record[key] / by_round[record["round"]][key]
+                for record in runs[row.name]
+                if record.get(key) is not None and by_round.get(record["round"], {}).get(key)
+            ]
+            if ratios:
+                row.ratios[key] = _spread(ratios)
         if "bound" in base and "bound" in row.spreads:
             distance = row.spreads["bound"].median - base["bound"].median
             if not abs(distance) <= bound_tolerance:
@@ -92,6 +100,10 @@ def summarise(
     )
 
 
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
+
+
 def _row(name: str, records: Sequence[dict[str, Any]], columns: Sequence[Column]) -> Row:
     good = [record for record in records if "error" not in record]
     errors = [record["error"] for record in records if "error" in record]
@@ -99,7 +111,7 @@ def _row(name: str, records: Sequence[dict[str, Any]], columns: Sequence[Column]
     for column in columns:
         values = [record[column.key] for record in good if record.get(column.key) is not None]
         if values:
-            spreads[column.key] = Spread(statistics.median(values), min(values), max(values))
+            spreads[column.key] = _spread(values)
     remarks = [record["remark"] for record in good[:1] if record.get("remark")]
     if errors:
         share = "" if not good else f" in {len(errors)} of {len(records)} rounds"
@@ -108,7 +120,7 @@ def _row(name: str, records: Sequence[dict[str, Any]], columns: Sequence[Column]
 
 
 def to_markdown(rows: Sequence[Row], columns: Sequence[Column], reference: str) -> str:
-    """Returns the table; a cell holds the median, the range and the ratio to the reference."""
+    """Returns the table; a cell holds median and range, and those of the ratio to the reference."""
     titles = ["program", *(column.title for column in columns), "versions", "remarks"]
     lines = [titles, ["---"] * len(titles)]
     for row in rows:
@@ -126,7 +138,8 @@ def _cell(row: Row, column: Column, is_reference: bool) -> str:
     )
     text = f"{median} ({low} to {high})"
     if column.ratio and not is_reference and column.key in row.ratios:
-        text += f", {row.ratios[column.key]:.2f}x"
+        ratio = row.ratios[column.key]
+        text += f", {ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
     return text
 
 
@@ -134,14 +147,14 @@ def to_csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Returns one line for each program, its values in base units."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    parts = ("median", "low", "high", "ratio")
+    parts = ("median", "low", "high", "ratio", "ratio_low", "ratio_high")
     header = [f"{column.key}_{part}" for column in columns for part in parts]
     writer.writerow(["program", *header, "versions", "remarks"])
     for row in rows:
         values: list[Any] = []
         for column in columns:
-            spread = row.spreads.get(column.key, ("", "", ""))
-            values += [*spread, row.ratios.get(column.key, "")]
+            for spreads in (row.spreads, row.ratios):
+                values += spreads.get(column.key, ("", "", ""))
         versions = " ".join(f"{name}=={version}" for name, version in row.versions.items())
         writer.writerow([row.name, *values, versions, row.remark])
     return file.getvalue()

@@ -28,7 +28,8 @@ PROGRAMS = (
     Program("pytorch-compile", "pytorch", "pytorch", {"mode": "default"}),
     Program("pytorch-max-autotune", "pytorch", "pytorch", {"mode": "max-autotune"}),
     Program("pytorch-example", "pytorch", "pytorch_example"),
-    Program("pyro", "pyro", "pyro_svi"),
+    Program("pyro", "pyro", "pyro_svi", {"jit": False}),
+    Program("pyro-jit", "pyro", "pyro_svi", {"jit": True}),
     Program("numpyro", "numpyro", "numpyro_svi"),
     Program("jax-optax", "jax", "jax_optax"),
     *(

@@ -15,9 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import data, floor
+from benchmarks.environments import last_error
 
 LINKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 1e10 / 8, "100 Gbit/s": 1e11 / 8}
 INTERVALS = 4  # rows of metrics.csv; the first holds the compilation and is left out
@@ -28,9 +31,19 @@ def all_reduce_bytes(parameters: int, workers: int) -> float:
     return 2.0 * (workers - 1) / workers * 4 * parameters
 
 
-def predicted_seconds(alone: float, parameters: int, workers: int, bandwidth: float) -> float:
-    """Returns an update's least time with links of `bandwidth` bytes a second."""
-    return alone + all_reduce_bytes(parameters, workers) / bandwidth
+def predicted_seconds(
+    alone: float, overhead: float, parameters: int, workers: int, bandwidth: float
+) -> float:
+    """Returns an update's time with links of `bandwidth` bytes a second, their latency left out.
+
+    Args:
+        alone: seconds of a single worker's.
+        overhead: what the fewest workers beyond one cost here, their loopback included.
+        parameters: of the model.
+        workers: how many.
+        bandwidth: of each one's link.
+    """
+    return alone + overhead + all_reduce_bytes(parameters, workers) / bandwidth
 
 
 def _free_addresses(count: int) -> list[str]:
@@ -41,11 +54,43 @@ def _free_addresses(count: int) -> list[str]:
     return addresses
 
 
+def wait_for_all(
+    processes: Sequence[subprocess.Popen], logs: Sequence[Path], timeout: float
+) -> None:
+    """Waits for the workers; ends all when one fails, for the others wait for it.
+
+    Args:
+        processes: the workers.
+        logs: what each of them says.
+        timeout: in seconds.
+
+    Raises:
+        RuntimeError: if a worker fails, with its last error; or if the time is over.
+    """
+    until = time.monotonic() + timeout
+    try:
+        while True:
+            codes = [process.poll() for process in processes]
+            for index, code in enumerate(codes):
+                if code:
+                    error = last_error(logs[index].read_text(errors="replace"))
+                    raise RuntimeError(f"worker {index} of {len(codes)}: {error}")
+            if None not in codes:
+                return
+            if time.monotonic() > until:
+                raise RuntimeError(f"{len(codes)} workers took more than {timeout:g} seconds")
+            time.sleep(0.2)
+    finally:
+        for process in processes:
+            process.kill()  # does nothing where it has ended
+            process.wait()
+
+
 def update_seconds(workers: int, options: argparse.Namespace, images: Path) -> float:
     """Trains with so many workers; returns the median seconds of an update.
 
     Raises:
-        RuntimeError: if a worker fails.
+        RuntimeError: if a worker fails, or they take too long.
     """
     cores = sorted(os.sched_getaffinity(0))
     addresses = _free_addresses(workers)
@@ -58,24 +103,18 @@ def update_seconds(workers: int, options: argparse.Namespace, images: Path) -> f
             *(f"--eval_every={options.updates}", f"--steps={INTERVALS * options.updates}"),
             *("--noprogress", "--strategy=multi_worker"),
         ]
-        processes = []
+        processes, logs = [], []
         for index in range(workers):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             core = cores[index % len(cores)]
             pinned = ["taskset", "-c", str(core), *command]
             environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
-            processes.append(
-                subprocess.Popen(
-                    pinned,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    text=True,
+            logs.append(Path(folder) / f"worker_{index}.log")
+            with logs[-1].open("w") as log:
+                processes.append(
+                    subprocess.Popen(pinned, env=environment, stdout=subprocess.DEVNULL, stderr=log)
                 )
-            )
-        errors = [process.communicate()[1] for process in processes]
-        if any(process.returncode for process in processes):
-            raise RuntimeError(errors[0].splitlines()[-1] if errors[0] else "a worker failed")
+        wait_for_all(processes, logs, options.timeout)
         with (Path(folder) / "run" / "metrics.csv").open() as file:
             speeds = [float(row["images_per_second"]) for row in csv.DictReader(file)][1:]
     return options.batch_size * workers / statistics.median(speeds)
@@ -87,6 +126,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), help="folder")
     parser.add_argument("--workers", default="1,2", help="numbers of workers; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--timeout", type=float, default=900.0, help="seconds, of each run")
     for name, default in (
         *(("updates", 1000), ("hidden", 500), ("latent_dim", 20), ("batch_size", 100)),
         *(("num_data", 50_000), ("dim", 784), ("seed", 0)),
@@ -113,6 +153,8 @@ def main() -> int:
         for count in counts
     }
     alone = median[min(counts)]
+    several = [median[count] for count in sorted(counts) if count > 1]
+    overhead = max(several[0] - alone, 0.0) if several else 0.0
     print(f"{parameters:,} parameters; M = {options.batch_size} a worker")
     for count, seconds in median.items():
         sent = all_reduce_bytes(parameters, count) / 1e6
@@ -122,9 +164,9 @@ def main() -> int:
             f"{sent:.2f} MB sent by each, {1000 * (seconds - alone):.2f} ms more than alone"
         )
     for link, bandwidth in LINKS.items():
-        seconds = predicted_seconds(alone, parameters, 8, bandwidth)
+        seconds = predicted_seconds(alone, overhead, parameters, 8, bandwidth)
         images = 8 * options.batch_size / seconds
-        print(f"8 workers, {link}: at least {1000 * seconds:.2f} ms, {images:,.0f} images/s")
+        print(f"8 workers, {link}: about {1000 * seconds:.2f} ms, {images:,.0f} images/s")
     return 0
 
 

@@ -25,8 +25,8 @@ Written by `python docs/make_combinations.py` from what `TrainConfig` accepts; a
 
 `all`: every objective. `sampled`: every objective but `sgvb_b`, which needs a closed-form KL.
 `refused`: the latents are not of one kind (in brackets), and a line as those below says so. Each
-likelihood and each objective (`vimco` and `f_divergence` with `--num_samples` of 2 or more) goes
-with each pair that is not refused.
+likelihood and each objective (`vimco`, `rws` and `f_divergence` with `--num_samples` of 2 or more)
+goes with each pair that is not refused, but that `mixed` does not go with `vamp`.
 
 `pytest -m slow tests/test_combinations.py` trains, saves, loads and exports combinations in which
 each claimed pair of parts occurs.

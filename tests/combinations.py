@@ -5,16 +5,21 @@ Does not import TensorFlow.
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfp_aevb.data.columns import Column
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.parts import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
 
-# Tables have tests of their own.
-ARRAY_LIKELIHOODS = [name for name in LIKELIHOODS if name != "mixed"]
 ROWS, ELEMENTS, CATEGORIES = 64, 8, 4
+COLUMNS = [
+    *(Column(f"real_{i}", "real", scale=2.0) for i in range(2)),
+    *(Column(f"count_{i}", "count") for i in range(2)),
+    *(Column(f"binary_{i}", "binary", ("no", "yes")) for i in range(2)),
+    *(Column(f"category_{i}", "categorical", ("a", "b", "c", "d")) for i in range(2)),
+]
 
 
 @functools.cache
@@ -36,12 +41,17 @@ class Combination(NamedTuple):
 
     def config(self) -> TrainConfig:
         """The settings of a tiny run."""
+        own: dict[str, int] = {}
+        if self.likelihood == "categorical":
+            own["categories"] = CATEGORIES
+        if self.prior in ("mixture", "vamp"):
+            own["prior_components"] = 3
         return TrainConfig(
             **self._asdict(),
-            categories=CATEGORIES,
+            dataset="table.csv" if self.likelihood == "mixed" else "mnist_5k",
+            **own,
             latent_dim=2,
             hidden_units=(8,),
-            prior_components=3,
             num_samples=2,
             optimizer="adam",
             learning_rate=0.01,
@@ -54,8 +64,15 @@ class Combination(NamedTuple):
         """The line by which the settings are refused; None if they are claimed."""
         return _refusal(self)
 
+    def record(self) -> dict[str, Any]:
+        """The record of the data: a table's columns."""
+        return {"columns": COLUMNS} if self.likelihood == "mixed" else {}
+
     def data(self) -> np.ndarray:
-        """Returns [64, 8] float32 in the likelihood's support, two clusters of rows."""
+        """Returns [64, 8] float32 in the likelihood's support, two clusters of rows.
+
+        A table has gaps.
+        """
         rng = np.random.default_rng(0)
         high = (np.arange(ELEMENTS) % 2 == rng.integers(0, 2, [ROWS, 1])).astype(float)
         mean = 0.15 + 0.7 * high
@@ -68,13 +85,26 @@ class Combination(NamedTuple):
             "counts": lambda: rng.poisson(6.0 * mean),
             f"codes:{CATEGORIES}": lambda: rng.binomial(CATEGORIES - 1, mean),
             "real": lambda: rng.normal(2.0 * mean, 0.3),
+            "table": lambda: _table(mean, rng),
         }
         return draws[support]().astype(np.float32)
 
 
+def _table(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns values of `COLUMNS`, a tenth of them missing."""
+    draws = {
+        "real": rng.normal(2.0 * mean, 0.3),
+        "count": rng.poisson(6.0 * mean),
+        "binary": rng.random(mean.shape) < mean,
+        "categorical": rng.binomial(CATEGORIES - 1, mean),
+    }
+    x = np.stack([draws[column.kind][:, i] for i, column in enumerate(COLUMNS)], axis=-1)
+    return np.where(rng.random(x.shape) < 0.1, np.nan, x)
+
+
 def all_combinations() -> list[Combination]:
     """Every combination, sensible or not, in a fixed order."""
-    parts = itertools.product(PRIORS, POSTERIORS, ARRAY_LIKELIHOODS, OBJECTIVES)
+    parts = itertools.product(PRIORS, POSTERIORS, LIKELIHOODS, OBJECTIVES)
     return [Combination(*choice) for choice in parts]
 
 

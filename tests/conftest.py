@@ -18,3 +18,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("TFP_AEVB_TEST_DATA is not set: no real data beyond the embedded digits")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def two_devices() -> tf.distribute.Strategy:
+    """A strategy of two logical CPUs."""
+    # One for all tests: a second one would reuse the first one's collective operations.
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    assert len(devices) == 2
+    return tf.distribute.MirroredStrategy(devices)

@@ -1,5 +1,6 @@
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from functools import partial
@@ -7,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost_curves, environments, evaluation, floor, runner, training
+from benchmarks import (
+    cost_curves,
+    environments,
+    evaluation,
+    floor,
+    runner,
+    streaming,
+    training,
+    workers,
+)
 from benchmarks.peers import common, ours_cli
 from benchmarks.runner import Program
 from tests.helpers import assert_one_line
@@ -57,6 +67,8 @@ def fake_peer(tmp_path, monkeypatch):
     (tmp_path / "env" / "bin" / "python").symlink_to(sys.executable)
     peers = tmp_path / "benchmarks" / "peers"
     peers.mkdir(parents=True)
+    for folder in (peers, peers.parent):
+        (folder / "__init__.py").touch()  # found before any other `benchmarks` on PYTHONPATH
     monkeypatch.setattr(environments, "ROOT", tmp_path)
 
     def run(text: str, timeout: float = 60.0, **options) -> dict:
@@ -183,6 +195,55 @@ def test_cost_rows_stand_beside_their_floor(tmp_path):
     assert (tmp_path / "c.csv").read_text().splitlines()[0] == ",".join(cost_curves.HEADER)
     cost_curves.draw(rows, "hidden", tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_axis_of_which_no_run_succeeded_has_no_picture(tmp_path):
+    rows = cost_curves.summarise(
+        [{"settings": cost_curves.points({"hidden": (500,)}, PAPER)[0], "error": "broke"}],
+        {"operations_per_second": 1e11, "bytes_per_second": 1e12},
+    )
+    cost_curves.draw(rows, "hidden", tmp_path / "c.png")
+    assert not (tmp_path / "c.png").exists()
+
+
+def test_the_commands_speed_is_all_images_over_all_seconds_but_the_first_epochs():
+    numbers = ((100, 9.0), (200, 10.0), (300, 14.0))
+    rows = [{"samples_seen": samples, "seconds": seconds} for samples, seconds in numbers]
+    assert ours_cli.speed(rows) == pytest.approx(200 / 5.0)
+
+
+def test_memory_of_a_process_that_has_ended_is_none():
+    assert streaming.resident_megabytes(os.getpid()) > 10.0
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays
+    assert streaming.resident_megabytes(process.pid) == 0.0
+    process.wait()
+
+
+def run_workers(folder: Path, timeout: float, *programs: str) -> list[subprocess.Popen]:
+    logs = [folder / f"{i}.log" for i in range(len(programs))]
+    processes = []
+    for text, path in zip(programs, logs, strict=True):
+        with path.open("w") as log:
+            processes.append(subprocess.Popen([sys.executable, "-c", text], stderr=log))
+    try:
+        workers.wait_for_all(processes, logs, timeout)
+    finally:
+        assert all(process.poll() is not None for process in processes)
+    return processes
+
+
+def test_workers_are_waited_for_and_end_together(tmp_path):
+    noise = "import sys; sys.stderr.write('x' * 1_000_000)"  # more than a pipe holds
+    assert [p.returncode for p in run_workers(tmp_path, 60.0, noise, noise)] == [0, 0]
+    waits, fails = "import time; time.sleep(60)", "raise ValueError('no way')"
+    for timeout, second, parts in (
+        (60.0, fails, ("worker 1 of 2", "ValueError: no way")),
+        (0.5, waits, ("2 workers", "0.5 seconds")),
+    ):
+        assert_one_line(
+            partial(run_workers, tmp_path, timeout, waits, second), RuntimeError, *parts
+        )
 
 
 def test_the_command_is_given_flags_that_it_has(tmp_path):

@@ -169,14 +169,6 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_name = pytest.mark.parametrize("name", CASES)
 
 
-@pytest.fixture(scope="session")
-def two_devices() -> tf.distribute.Strategy:
-    # One strategy for all tests: a second one would reuse the first one's collective operations.
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    assert len(devices) == 2, "tests/conftest.py must configure two logical CPU devices"
-    return tf.distribute.MirroredStrategy(devices)
-
-
 def _public_layers(parts: list[tf_keras.layers.Layer]) -> list[tf_keras.layers.Layer]:
     public = tuple(getattr(layers, name) for name in layers.__all__)
     return [part for top in parts for part in (top, *top.submodules) if isinstance(part, public)]
@@ -264,6 +256,21 @@ def test_two_devices_evaluate_as_one(two_devices: tf.distribute.Strategy) -> Non
             model.num_data = 15
             results.append(model.evaluate(x, verbose=0, **options))
         np.testing.assert_allclose(*results, rtol=1e-5)
+
+
+def test_two_devices_train_networks_in_training_mode(two_devices: tf.distribute.Strategy) -> None:
+    kl = tf_keras.layers
+    with two_devices.scope():
+        norm, dense = kl.BatchNormalization(momentum=0.5), kl.Dense(4, kernel_regularizer="l2")
+        network = tf_keras.Sequential([norm, kl.Dropout(0.5), dense])
+        encoder = layers.DiagonalGaussianPosterior(J, network=network)
+        prior, _, decoder = Case().parts()
+        model = compiled(AEVB(prior, encoder, decoder))
+    penalty = 0.01 * (dense.kernel.numpy() ** 2).sum()
+    history = model.fit(X[:10], batch_size=10, shuffle=False, verbose=0).history
+    assert history["loss"][0] + history["elbo"][0] == pytest.approx(penalty, rel=1e-4)
+    # The mean over the devices, which have five rows each.
+    np.testing.assert_allclose(norm.moving_mean, 0.5 * X[:10].mean(axis=0), rtol=1e-5)
 
 
 @every_case

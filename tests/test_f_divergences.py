@@ -140,6 +140,19 @@ def test_a_model_is_trained_and_saved(name: str, tmp_path) -> None:
     assert (again.objective, again.divergence) == ("f_divergence", name)
 
 
+def test_log1p_abs_is_an_f_divergence_that_one_draw_makes_infinite() -> None:
+    """Why `DIVERGENCES` leaves it out: the others are finite wherever a weight may be."""
+    u = np.exp(np.linspace(-3.0, 3.0, 2001))
+    f = tfp.vi.log1p_abs(tf.constant(np.log(u))).numpy()
+    slopes = np.diff(f) / np.diff(u)
+    assert (np.diff(slopes) > -1e-9).all()
+    assert float(tfp.vi.log1p_abs(tf.constant(0.0))) == 0.0
+    far = tf.constant([-89.0, -500.0])
+    assert np.isposinf(tfp.vi.log1p_abs(far).numpy()).all()
+    for name, divergence in DIVERGENCES.items():
+        assert np.isfinite(divergence(far).numpy()).all(), name
+
+
 def test_what_is_not_well_defined_is_refused() -> None:
     for name in ("modified_gan", "chi", "log1p_abs"):
         find = partial(Found, partial(f_divergence, divergence=name), 2)

@@ -60,6 +60,29 @@ def x() -> tf.Tensor:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_decoder_may_use_some_of_the_latents_alone(form: str) -> None:
+    tf_keras.utils.set_random_seed(3)
+    model = FullVB(
+        layers.StandardNormalPrior(5),
+        layers.DiagonalGaussianPosterior(5, (4,)),
+        layers.BernoulliLikelihood(6, network=layers.MLP(6, (4,), num_inputs=3)),
+        num_data=NUM_DATA,
+        initial_stddev=0.5,
+        **FORMS[form],
+    )
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 2, [8, 6]), tf.float32)
+    assert np.isfinite(model.elbo(pixels, num_samples=2, seed=1)).all()
+    z = tf.random.stateless_normal([2, 8, 5], [1, 1])
+    seed = tf.constant([1, 2])
+    before = model.log_likelihood(pixels, z, seed)
+    unused = tf.concat([z[..., :3], z[..., 3:] + 1.0], axis=-1)
+    used = tf.concat([z[..., :2], z[..., 2:] + 1.0], axis=-1)
+    np.testing.assert_array_equal(model.log_likelihood(pixels, unused, seed), before)
+    assert np.abs(model.log_likelihood(pixels, used, seed) - before).min() > 1e-4
+    assert model.sample(3, seed=1).shape == [3, 6]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_bound_and_gradients_have_the_exact_expectation(form: str, x: tf.Tensor) -> None:
     model = linear_model(**FORMS[form])
     variables = model.trainable_variables
@@ -96,7 +119,7 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     z = tf.constant(np.random.default_rng(4).normal(size=[1, 6, 2]), tf.float32)
     own = tf.function(lambda seed: model.log_likelihood(x, z, seed))
     shared_model = linear_model(variance=variance, shared_draw=True)
-    shared = tf.function(lambda seed: shared_model.log_likelihood(x, z, seed))
+    shared = tf.function(lambda seed: shared_model._bound_log_likelihood(x, z, seed))
     values = [np.stack([f(tf.constant([i, 1]))[0] for i in range(DRAWS)]) for f in (own, shared)]
     for power in (1, 2):
         moments = [v.astype(np.float64) ** power for v in values]
@@ -106,6 +129,10 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     between = [np.abs(np.corrcoef(v.T) - np.eye(6)).max() for v in values]
     assert between[0] < 5 / np.sqrt(DRAWS)
     assert between[1] > 0.3
+    # What is not the bound, importance weights among it, draws them independently all the same.
+    seed = tf.constant([1, 2])
+    weighed = tf.function(lambda seed: shared_model.log_likelihood(x, z, seed))
+    np.testing.assert_allclose(weighed(seed), own(seed), rtol=1e-6)
 
 
 def test_the_sampled_theta_term_is_log_q_less_log_p_of_the_draw() -> None:
@@ -204,7 +231,7 @@ def test_the_layers_that_are_not_variational_are_point_estimates(shared_draw: bo
     error = tf.square(x - tf.matmul(hidden, mean_kernel) - mean_bias)
     error += tf.matmul(tf.square(hidden), tf.exp(kernel)) + tf.exp(bias)
     exact = tf.reduce_sum(-0.5 * (error / VARIANCE + np.log(2 * np.pi * VARIANCE)), axis=1)
-    draw = tf.function(lambda seed: model.log_likelihood(x, z, seed)[0])
+    draw = tf.function(lambda seed: model._bound_log_likelihood(x, z, seed)[0])
     assert_mean(np.stack([draw(tf.constant([i, 1])) for i in range(DRAWS)]), exact.numpy())
     kl = 0.5 * sum(
         tf.reduce_sum(tf.exp(v) + tf.square(w) - 1 - v)

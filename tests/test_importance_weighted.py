@@ -18,6 +18,7 @@ from tfp_aevb.objectives import (
     sticking_the_landing,
     vimco,
 )
+from tfp_aevb.objectives.importance_weighted import Draws, weighted_bound
 
 tfd = tfp.distributions
 SEED = tf.constant([3, 7])
@@ -211,6 +212,44 @@ def test_renyi_values_and_gradients(alpha: float) -> None:
     )
 
 
+@pytest.mark.parametrize("shift", [0.0, -500.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.99, 0.9999, 1.0 - 1e-6, 1.0])
+def test_renyi_loses_no_digits_in_float32(alpha: float, shift: float) -> None:
+    """Log weights as of an MNIST model, exact in float32, and their bound and its gradient."""
+    rng = np.random.default_rng(0)
+    weights = (rng.normal(size=[50, 20]) * np.linspace(0.01, 30.0, 20) + shift).astype(np.float32)
+
+    def found(dtype: tf.DType) -> tuple[np.ndarray, np.ndarray]:
+        log_weights = tf.cast(weights, dtype)
+        zeros = tf.zeros_like(log_weights)
+        with tf.GradientTape() as tape:
+            tape.watch(log_weights)
+            draws = Draws(zeros, log_weights, zeros, zeros)
+            bound = weighted_bound(draws, 1.0 - alpha).elbo
+        return bound.numpy(), tape.gradient(bound, log_weights).numpy()
+
+    (value, gradient), (exact, exact_gradient) = found(tf.float32), found(tf.float64)
+    spread = weights.max(0) - weights.min(0)
+    assert (abs(value - exact) < 1e-6 * (spread + abs(shift) + 1.0)).all()
+    np.testing.assert_allclose(gradient, exact_gradient, rtol=2e-4, atol=1e-6)
+    # The same by its definition, where float64 has digits enough for that.
+    if 0.0 < alpha < 1.0 - 1e-5:
+        power = 1.0 - alpha
+        terms = power * weights.astype(np.float64)
+        largest = terms.max(0)
+        expected = (largest + log_mean_exp(terms - largest)) / power
+        np.testing.assert_allclose(exact, expected, rtol=1e-9)
+
+
+def test_a_draw_without_weight_leaves_the_bound_of_the_others() -> None:
+    weights = tf.constant([[-1.0], [-np.inf], [-3.0], [-2.0]])
+    zeros = tf.zeros_like(weights)
+    for power in (1.0, 0.5, 1e-3):
+        found = weighted_bound(Draws(zeros, weights, zeros, zeros), power).elbo.numpy()
+        finite = power * np.array([-1.0, -3.0, -2.0])
+        assert found[0] == pytest.approx(np.log(np.exp(finite).sum() / 4.0) / power, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("objective", "reference", "count"),
     [
@@ -241,8 +280,9 @@ def test_the_doubly_reparameterised_gradient_varies_less_with_many_draws() -> No
     assert spread[doubly_reparameterized] < 0.5 * spread[importance_weighted]
 
 
-def test_vimco_needs_other_draws() -> None:
-    assert_one_line(lambda: Found(vimco, 1), ValueError, "vimco", "at least 2", "1")
+@pytest.mark.parametrize(("objective", "name"), [(vimco, "vimco"), (reweighted_wake_sleep, "rws")])
+def test_what_compares_draws_needs_two(objective: Callable, name: str) -> None:
+    assert_one_line(lambda: Found(objective, 1), ValueError, f"'{name}'", "at least 2", "1")
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1])

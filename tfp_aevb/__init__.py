@@ -34,6 +34,7 @@ _HOMES = {
     "Stream": "tfp_aevb.data",
     "Column": "tfp_aevb.data.columns",
     "read_table": "tfp_aevb.data.tables",
+    "EarlyStopping": "tfp_aevb.training.early_stopping",
     "Observations": "tfp_aevb.training.observations",
     "TrainConfig": "tfp_aevb.training.config",
     "train_and_evaluate": "tfp_aevb.training.run",

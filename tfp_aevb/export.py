@@ -35,8 +35,8 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     - `decode`: z [B, J] -> `mean` [B, ...event] of p(x|z).
     - `reconstruct`: x -> `mean` [B, ...event] of p(x|z) at z = the mean of q(z|x).
     - `sample`: num_samples, seed -> `z` [n, J], `x` [n, ...event], `mean` [n, ...event] of p(x|z).
-    - `elbo`: x, num_samples, seed -> `elbo`, `reconstruction`, `kl` [B] nats, by the model's
-      objective.
+    - `elbo`: x, num_samples, seed -> `elbo`, `reconstruction`, `kl` [B] nats: the evidence lower
+      bound, whatever the model's objective.
     - `log_prob`: x, num_samples, seed -> `log_prob` [B] nats, `effective_sample_size` [B]; see
       `importance_log_prob`.
 
@@ -107,7 +107,7 @@ def _endpoints(model: AEVB) -> dict[str, Any]:
 
     def elbo(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         _assert_positive(num_samples)
-        return model.bound(x, seed, num_samples)._asdict()
+        return model.evidence_bound(x, seed, num_samples)._asdict()
 
     def log_prob(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         _assert_positive(num_samples)

@@ -16,9 +16,10 @@ import tf_keras
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import normal_rows
+from tfp_aevb.layers.noise import normal_rows, shared_normal
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import Bound
+from tfp_aevb.objectives.sums import total
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -126,7 +127,7 @@ class FullVB(AEVB):
             if log_variance is None:
                 continue
             terms.append(1.0 + log_variance - tf.square(mean) - tf.exp(log_variance))
-        return -0.5 * tf.add_n([tf.reduce_sum(term) for term in terms])
+        return -0.5 * tf.add_n([total(term) for term in terms])
 
     def draw_parameters(self, seed: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Draws theta ~ q(theta) (Eq. 19).
@@ -141,27 +142,32 @@ class FullVB(AEVB):
             if log_variance is None:
                 theta.append(tf.convert_to_tensor(mean))
                 continue
-            zeta = tf.random.stateless_normal(mean.shape, part_seed)
+            zeta = shared_normal(mean.shape, part_seed)
             theta.append(mean + tf.exp(0.5 * log_variance) * zeta)
             terms.append(tf.square(theta[-1]) - tf.square(zeta) - log_variance)
-        return theta, 0.5 * tf.add_n([tf.reduce_sum(term) for term in terms])
+        return theta, 0.5 * tf.add_n([total(term) for term in terms])
 
     def log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Returns log p_theta(x|z) [L, B] in nats, theta drawn from q(theta) by `seed`.
+        """Returns log p_theta(x|z) [L, B] in nats, each with a theta ~ q(theta) of its own.
 
-        Without a seed theta is at its mean. With `shared_draw` all of [L, B] have one theta, else
-        each has its own.
+        Without a seed theta is at its mean.
         """
         if seed is None:
             return super().log_likelihood(x, z)
-        if self._shared_draw:
-            theta, _ = self.draw_parameters(seed)
-            return self._fold(lambda flat_z: self._likelihood.apply(theta, flat_z), x, z)
         return self._fold(
             lambda flat_z: self._decode_with_own_draws(flat_z, tf.shape(z), seed), x, z
         )
+
+    def _bound_log_likelihood(
+        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Returns `log_likelihood`; with `shared_draw` all of [L, B] have one theta."""
+        if seed is None or not self._shared_draw:
+            return self.log_likelihood(x, z, seed)
+        theta, _ = self.draw_parameters(seed)
+        return self._fold(lambda flat_z: self._likelihood.apply(theta, flat_z), x, z)
 
     def predictive(self, z: tf.Tensor, seed: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns p_theta(x|z) for `z` [B, J], with a theta ~ q(theta) for each."""
@@ -178,7 +184,7 @@ class FullVB(AEVB):
         network = self._likelihood.network
         theta = list(self._theta())
         seeds = tf.unstack(tfp.random.split_seed(seed, n=len(theta)))
-        hidden = flat_z
+        hidden = flat_z[:, : network.num_inputs]
         last = len(network.network_weights) - 2
         for i in range(0, last + 2, 2):
             (kernel, kernel_log_variance), (bias, bias_log_variance) = theta[i], theta[i + 1]

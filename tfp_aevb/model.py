@@ -1,6 +1,5 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,15 +9,27 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
-from tfp_aevb.layers.priors import Prior
-from tfp_aevb.model_parts import check_distribution, deserialize_part, serialize_part
-from tfp_aevb.objectives import OBJECTIVES, PAPER_OBJECTIVES, Bound
+from tfp_aevb.model_parts import (
+    check_distribution,
+    check_latent_support,
+    deserialize_part,
+    posterior_moments,
+    serialize_part,
+)
+from tfp_aevb.objectives import (
+    EVIDENCE_OBJECTIVES,
+    OBJECTIVES,
+    PAPER_OBJECTIVES,
+    Bound,
+    KLWeight,
+    evidence_bound,
+)
 from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
@@ -99,34 +110,14 @@ class AEVB(FusedModel):
         self.num_samples = num_samples
         self.renyi_alpha = renyi_alpha
         self.divergence = divergence
-        self.kl_weight = kl_weight
-        self.kl_warmup_steps = kl_warmup_steps
-        self.free_bits = free_bits
-        self._check_kl_weight()
-        self._build_parts()
-
-    @property
-    def _weighs_kl(self) -> bool:
-        return bool(self.kl_weight != 1.0 or self.kl_warmup_steps or self.free_bits)
-
-    def _check_kl_weight(self) -> None:
-        for name in ("kl_weight", "kl_warmup_steps", "free_bits"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}")
-        if not self._weighs_kl:
-            return
-        if self.objective not in ("sgvb_a", "sgvb_b"):
-            raise ValueError(
-                "`kl_weight`, `kl_warmup_steps` and `free_bits` need objective 'sgvb_a' or "
-                f"'sgvb_b', got {self.objective!r}"
-            )
-        if self.free_bits and self.objective == "sgvb_a":
-            raise ValueError("`free_bits` needs the KL in closed form: objective 'sgvb_b'")
-        if self._paper_only:
+        self._kl = KLWeight(kl_weight, kl_warmup_steps, free_bits)
+        self._kl.check(objective)
+        if self._paper_only and not self._kl.is_one:
             raise ValueError(
                 f"{type(self).__name__} takes no `kl_weight`, `kl_warmup_steps` or `free_bits`; "
                 "use AEVB"
             )
+        self._build_parts()
 
     def _build_parts(self) -> None:
         """Creates all variables, and checks that the parts fit each other."""
@@ -155,27 +146,20 @@ class AEVB(FusedModel):
                 f"the encoder's latents have shape {posterior.event_shape}, "
                 f"the prior's ({self.latent_dim},); they must be the same"
             )
-        self._check_latent_support()
+        check_latent_support(self.prior, self.encoder)
         self._own_captured_variables()
         self.build((None, *self.event_shape))
 
-    def _check_latent_support(self) -> None:
-        if not (isinstance(self.prior, Prior) and isinstance(self.encoder, NetworkDistribution)):
-            return
-        needed, given = self.prior.latent_support, self.encoder.latent_support
-        if needed is not None and needed != given:
-            raise ValueError(
-                f"the prior's latents are {needed}, the encoder's {given}; choose both for the "
-                "same latents"
-            )
-
     def _own_captured_variables(self) -> None:
-        """Makes the variables that plain callables close over the model's own, to train them.
+        """Makes layers and variables that plain callables close over the model's own.
 
         Also checks the objective: a missing KL is better known before training than after.
         """
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, recorded_layers() as layers:
             self._bound_given(tf.zeros([1, *self.event_shape]), as_seed(0), 1.0)
+        captured_layers = without_parts(layers, self)
+        if captured_layers:
+            self.captured_layers = captured_layers
         # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
         known = {
             id(part)
@@ -214,6 +198,12 @@ class AEVB(FusedModel):
         del seed
         return self._fold(self.decoder, x, z)
 
+    def _bound_log_likelihood(
+        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Returns `log_likelihood` as the bound takes it."""
+        return self.log_likelihood(x, z, seed)
+
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
         return self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
@@ -230,13 +220,28 @@ class AEVB(FusedModel):
     def bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
-        """Estimates the bound at `x` [B, ...event] by the model's objective, Eq. 6 or 7.
+        """Estimates what the model's objective ascends at `x` [B, ...event]: see `objectives`.
 
         Raises:
             ValueError: if it depends on N, which is not known: neither `num_data` is given nor
                 `fit` was called.
         """
         return self._bound_given(x, seed, self.known_num_data, num_samples)
+
+    def evidence_bound(
+        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    ) -> Bound:
+        """Estimates the evidence lower bound (Eq. 2) at `x`: by `bound`, if that estimates it."""
+        if self.objective in EVIDENCE_OBJECTIVES:
+            return self.bound(x, seed, num_samples)
+        posterior = self._posterior(x)
+        return evidence_bound(
+            posterior,
+            self.prior_distribution(),
+            lambda z: self.log_likelihood(x, z),
+            self.num_samples if num_samples is None else num_samples,
+            device_seed(posterior, seed),
+        )
 
     def _bound_given(
         self,
@@ -264,7 +269,7 @@ class AEVB(FusedModel):
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_distribution(),
-            lambda z: self.log_likelihood(x, z, likelihood_seed),
+            lambda z: self._bound_log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
             **own_options.get(self.objective, {}),
@@ -273,21 +278,16 @@ class AEVB(FusedModel):
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the loss, its KL term weighted while training, and the bound: `FusedModel`."""
         bound = self._bound_given(batch.x, batch.seed, batch.num_data)
-        aim = bound.elbo
-        if self._weighs_kl and batch.step is not None:
-            weight = tf.constant(self.kl_weight)
-            if self.kl_warmup_steps:
-                weight *= tf.minimum(
-                    1.0, (tf.cast(batch.step, tf.float32) + 1.0) / self.kl_warmup_steps
-                )
-            kl = tf.maximum(bound.kl, self.free_bits) if self.free_bits else bound.kl
-            aim = bound.reconstruction - weight * kl
+        aim = bound.elbo if batch.step is None else self._kl.aim(bound, batch.step)
         return self.minibatch_loss(aim, batch), bound
 
     def elbo(
         self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None
     ) -> tf.Tensor:
         """Estimates the evidence lower bound (Eq. 2), one value per datapoint.
+
+        So it is for every objective, while `fit` and `evaluate` report what the objective ascends:
+        L_K for `iwae`, `dreg`, `vimco`, `rws` and `f_divergence`, Renyi's bound for `renyi`.
 
         Args:
             x: [B, ...event].
@@ -297,7 +297,7 @@ class AEVB(FusedModel):
         Returns:
             [B], nats.
         """
-        return self.bound(self._datapoints(x), as_seed(seed), num_samples).elbo
+        return self.evidence_bound(self._datapoints(x), as_seed(seed), num_samples).elbo
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
         """Draws x from p(z) p(x|z): [num_samples, ...event]."""
@@ -305,7 +305,7 @@ class AEVB(FusedModel):
 
     def sample_with_latents(
         self, num_samples: int, seed: int | tf.Tensor | None = None
-    ) -> "ModelSample":
+    ) -> ModelSample:
         """Draws (z, x) from p(z) p(x|z), and gives the means of p(x|z) beside."""
         seeds = tfp.random.split_seed(as_seed(seed), n=2)
         z = self.prior_distribution().sample(num_samples, seed=seeds[0])
@@ -339,6 +339,11 @@ class AEVB(FusedModel):
             "stddev": stddev,
             "reconstruction": self.decoder(loc).mean(),
         }
+
+    @property
+    def kl_warmup_steps(self) -> int:
+        """Updates over which the KL term's weight rises."""
+        return self._kl.warmup_steps
 
     @property
     def allows_missing(self) -> bool:
@@ -382,9 +387,9 @@ class AEVB(FusedModel):
             "num_samples": self.num_samples,
             "renyi_alpha": self.renyi_alpha,
             "divergence": self.divergence,
-            "kl_weight": self.kl_weight,
-            "kl_warmup_steps": self.kl_warmup_steps,
-            "free_bits": self.free_bits,
+            "kl_weight": self._kl.weight,
+            "kl_warmup_steps": self._kl.warmup_steps,
+            "free_bits": self._kl.free_bits,
             "parameter_prior": self.parameter_prior,
             "num_data": self.num_data,
             "seed": self.seed,
@@ -400,16 +405,3 @@ class AEVB(FusedModel):
         del custom_objects
         parts = {name: deserialize_part(name, config[name]) for name in cls._parts}
         return cls(**{**config, **parts})
-
-
-def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the mean and the standard deviation of q(z|x), each [B, J].
-
-    Where TFP has no formula for them, as for most transformed distributions, they are those of
-    1,000 draws with a fixed seed.
-    """
-    try:
-        return posterior.mean(), posterior.stddev()
-    except NotImplementedError:
-        z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
-        return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)

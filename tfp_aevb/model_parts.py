@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
+
+from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.priors import Prior
+from tfp_aevb.training.random import as_seed
 
 
 def serialize_part(name: str, part: Any) -> Any:
@@ -46,3 +51,28 @@ def check_distribution(name: str, distribution: Any) -> None:
             f"the {name}'s distribution must have batch shape [B], got {shape} with event shape "
             f"{distribution.event_shape}; wrap it in `tfd.Independent`"
         )
+
+
+def check_latent_support(prior: Any, encoder: Any) -> None:
+    """Raises a `ValueError` if both are layers of this package, for latents of different kinds."""
+    if not (isinstance(prior, Prior) and isinstance(encoder, NetworkDistribution)):
+        return
+    needed, given = prior.latent_support, encoder.latent_support
+    if needed is not None and needed != given:
+        raise ValueError(
+            f"the prior's latents are {needed}, the encoder's {given}; choose both for the "
+            "same latents"
+        )
+
+
+def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the mean and the standard deviation of q(z|x), each [B, J].
+
+    Where TFP has no formula for them, as for most transformed distributions, they are those of
+    1,000 draws with a fixed seed.
+    """
+    try:
+        return posterior.mean(), posterior.stddev()
+    except NotImplementedError:
+        z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
+        return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)

@@ -16,7 +16,8 @@ def bound(weights: list[jax.Array], x: jax.Array, key: jax.Array) -> jax.Array:
     mean, log_variance = jnp.split(jnp.tanh(x @ w1 + b1) @ w2 + b2, 2, axis=-1)
     z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
     logits = jnp.tanh(z @ w3 + b3) @ w4 + b4
-    reconstruction = -optax.sigmoid_binary_cross_entropy(logits, x).sum()
+    # One pass; `optax.sigmoid_binary_cross_entropy` takes two log-sigmoids.
+    reconstruction = (x * logits - jax.nn.softplus(logits)).sum()
     kl = -0.5 * jnp.sum(1 + log_variance - mean**2 - jnp.exp(log_variance))
     return (reconstruction - kl) / len(x)
 

@@ -124,3 +124,20 @@ def test_training_raises_the_bound() -> None:
     before = model.evaluate(data, verbose=0, return_dict=True)["elbo"]
     model.fit(data, batch_size=50, epochs=60, verbose=0)
     assert model.evaluate(data, verbose=0, return_dict=True)["elbo"] > before + 0.1
+
+
+@pytest.mark.parametrize("inflated", [False, True])
+def test_dreams_of_counts_are_drawn_by_xla(inflated: bool) -> None:
+    likelihood = (
+        layers.ZeroInflatedNegativeBinomialLikelihood
+        if inflated
+        else layers.NegativeBinomialLikelihood
+    )
+    model = WakeSleep(
+        layers.StandardNormalPrior(2),
+        layers.DiagonalGaussianPosterior(2, (4,)),
+        likelihood(3, (4,)),
+    )
+    counts = np.random.default_rng(0).poisson(4.0, [40, 3]).astype(np.float32)
+    history = compiled(model, jit_compile=True).fit(counts, batch_size=20, epochs=3, verbose=0)
+    assert np.isfinite(history.history["elbo"]).all()

@@ -111,3 +111,14 @@ def test_too_few_rows_to_split_are_refused(count: int) -> None:
         f"data: {count} train examples are too few to take the missing validation and test "
         f"from; expected at least 3"
     )
+
+
+def test_validation_examples_can_be_trained_on_too() -> None:
+    data = load_dataset("mnist_5k", binarize="static")
+    both = data.with_validation_in_train()
+    assert _pairs(both.train) == _pairs(data.train) | _pairs(data.validation)
+    assert both.record["split_sizes"] == {"train": 4500, "validation": 500, "test": 500}
+    assert both.record["sha256"]["train"] != data.record["sha256"]["train"]
+    assert both.record["sha256"]["test"] == data.record["sha256"]["test"]
+    assert both.validation is data.validation
+    assert both.test is data.test

@@ -152,6 +152,11 @@ def digits(start, worker, num_workers):
         numbers = np.arange(first, first + 50) * num_workers + worker
         yield np.stack([numbers // 256, numbers % 256], axis=1).astype(np.uint8)
 
+def contiguous(start, worker, num_workers):
+    for first in range(start, 10**6, 50):
+        numbers = np.arange(first, first + 50) + worker * 10000
+        yield np.stack([numbers // 256, numbers % 256], axis=1).astype(np.uint8)
+
 def short(start, worker, num_workers):
     yield np.zeros([2999, 2])
 
@@ -184,6 +189,21 @@ def test_a_function_is_a_stream_behind_its_first_examples(module: str) -> None:
     np.testing.assert_array_equal(read(dataset, 500, 70), np.arange(2070, 2570))
     shares = np.stack([read(dataset, 500, worker=w, num_workers=2) for w in range(2)], axis=1)
     np.testing.assert_array_equal(shares.ravel(), np.arange(2000, 3000))
+
+
+@pytest.mark.parametrize("num_workers", [2, 3, 7])
+def test_no_worker_trains_on_what_is_held_out(module: str, num_workers: int) -> None:
+    dataset = load_dataset(f"{module}:digits")
+    for worker in range(num_workers):
+        assert read(dataset, 50, worker=worker, num_workers=num_workers).min() >= 2000
+
+
+def test_shares_that_are_not_dealt_in_turn_are_refused(module: str) -> None:
+    dataset = load_dataset(f"{module}:contiguous")
+    np.testing.assert_array_equal(read(dataset, 50), np.arange(2000, 2050))
+    assert_one_line(
+        lambda: read(dataset, 5, worker=1, num_workers=2), ValueError, "worker 1 of 2", "in turn"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.helpers import LinearGaussian
-from tfp_aevb.evaluation.free_posterior import fit_free_posterior
+from tfp_aevb.evaluation.free_posterior import LARGEST_STEP, fit_free_posterior
 
 EXACT = LinearGaussian(latent_dim=2, data_dim=5)
 COPIES = 200
@@ -65,3 +65,30 @@ def test_its_divergence_from_the_posterior_is_nearly_the_least_of_diagonal_gauss
     best = 0.5 * (np.linalg.slogdet(covariance)[1] + np.log(np.diag(precision)).sum())
     assert (divergence > best - 1e-3).all()
     assert divergence.mean() < best + 0.02
+
+
+def test_a_first_step_moves_every_parameter_by_the_largest_step() -> None:
+    # The first step of Adam is its rate along the sign of the gradient; q narrows to the target.
+    q = fit_free_posterior(
+        lambda z: -1e6 * tf.reduce_sum((z - [3.0, -3.0]) ** 2, axis=-1),
+        1,
+        2,
+        num_steps=1,
+        seed=tf.constant([5, 0]),
+    )
+    np.testing.assert_allclose(q.mean(), [[LARGEST_STEP, -LARGEST_STEP]], rtol=1e-5)
+    np.testing.assert_allclose(q.stddev(), np.exp([[-LARGEST_STEP] * 2]), rtol=1e-5)
+
+
+def test_no_gradient_flows_through_it() -> None:
+    offset = tf.Variable(1.0)
+    with tf.GradientTape() as tape:
+        q = fit_free_posterior(
+            lambda z: -tf.reduce_sum((z - offset) ** 2, axis=-1),
+            1,
+            2,
+            num_steps=2,
+            seed=tf.constant([5, 0]),
+        )
+        total = tf.reduce_sum(q.mean() + q.stddev())
+    assert tape.gradient(total, offset) is None

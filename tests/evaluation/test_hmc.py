@@ -42,7 +42,7 @@ def test_draws_have_the_moments_of_the_posterior() -> None:
     assert (np.abs(z.mean((0, 1))) < 5 * error).all()
     found = np.einsum("sbi,sbj->ij", z, z) / z.shape[0] / NUM_DATA
     np.testing.assert_allclose(found, covariance, atol=5 * covariance.max() * np.sqrt(2 / 10_000))
-    assert abs(draws.acceptance.numpy().mean() - 0.9) < 0.05
+    assert abs(draws.acceptance.numpy().mean() - 0.89) < 0.015  # the target is 0.9
     assert draws.acceptance.numpy().max() <= 1.0
     assert np.median(draws.r_hat) < 1.1
 
@@ -57,6 +57,29 @@ def test_chains_are_compared_where_there_are_two_of_two_draws(
     settings = {"num_chains": num_chains, "burn_in": 10, "thinning": 2}
     draw = tf.function(lambda: sample_posterior(model, x, num_draws, seed=1, **settings))
     assert (np.isfinite(draw().r_hat) == is_known).all()
+
+
+def test_the_step_is_tuned_though_the_encoder_is_too_wide() -> None:
+    _, model, x = exact_model(2, widen=4.0)
+    draw = tf.function(lambda: sample_posterior(model, x, 50, seed=1), jit_compile=True)
+    assert abs(draw().acceptance.numpy().mean() - 0.9) < 0.05
+
+
+def test_chains_in_two_modes_of_one_latent_are_found_out() -> None:
+    _, model, x = exact_model(2)
+
+    def log_joint(x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:  # z_0 = +-10 or so, z_1 standard normal
+        distances = tf.square(tf.abs(z[..., 0]) - 10.0)
+        values = -0.5 * (distances + tf.square(z[..., 1]))
+        return values + 0.0 * tf.reduce_sum(x, axis=-1)
+
+    model.log_joint = log_joint
+    draws = tf.function(lambda: sample_posterior(model, x, 50, seed=1), jit_compile=True)()
+    signs = np.sign(draws.z.numpy()[0, ..., 0])  # [C, B]
+    apart = np.abs(signs.sum(axis=0)) < len(signs)
+    assert 0.2 < apart.mean() < 1.0
+    assert (draws.r_hat.numpy()[apart] > 2.0).all()
+    assert (draws.r_hat.numpy()[~apart] < 2.0).all()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])

@@ -66,6 +66,12 @@ def test_read_metrics_errors_are_one_line_with_the_path(tmp_path, content, messa
     assert "metrics.csv" in str(caught.value)
 
 
+def test_the_legend_names_what_was_held_out() -> None:
+    legend = learning_curves_figure(_history(), held_out="test").axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "test"]
+
+
 def test_curves_are_the_finite_values_against_samples() -> None:
     history = _history()
     bound, reconstruction, kl = learning_curves_figure(history).axes

@@ -11,6 +11,8 @@ from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands import train
 from tfp_aevb.data import load_dataset
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.layers import MLP
+from tfp_aevb.training.build import build_model
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.workdir import Workdir
 
@@ -65,6 +67,24 @@ def test_the_paper_s_settings() -> None:
         assert config.learning_rate in (0.01, 0.02, 0.1)
     assert mnist.likelihood == "bernoulli"
     assert (frey.likelihood, frey.decoder_variance) == ("gaussian_sigmoid", "per_pixel")
+
+
+def test_burda_s_two_layers_are_of_the_paper_s_widths() -> None:
+    model = build_model(config_in(REPOSITORY / "configs" / "burda_two_layers.flags"), [784], 60_000)
+
+    def widths(network: MLP) -> tuple[int, ...]:
+        kernels = network.network_weights[::2]
+        return (kernels[0].shape[0], *(kernel.shape[1] for kernel in kernels))
+
+    # x-200-200-100-100-100-50 both ways, mean and log variance of each Gaussian.
+    assert widths(model.encoder.network) == (784, 200, 200, 2 * 100)
+    assert [widths(step) for step in model.encoder.steps] == [(100, 100, 100, 2 * 50)]
+    assert [widths(step) for step in model.prior.steps] == [(50, 100, 100, 2 * 100)]
+    assert widths(model.decoder.network) == (100, 200, 200, 784)
+    assert model.latent_dim == 100 + 50
+    networks = (model.encoder.network, model.decoder.network)
+    for network in (*networks, *model.encoder.steps, *model.prior.steps):
+        assert (network.activation, network.init_stddev) == ("tanh", None)
 
 
 def test_the_default_config_is_that_of_train() -> None:

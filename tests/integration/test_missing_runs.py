@@ -84,6 +84,15 @@ def test_the_verbs_take_gaps(run_with_gaps: Path, tmp_path: Path, capsys) -> Non
     assert_refused(capsys, "represent", where, naming=("missing", "encode"))
 
 
+def test_a_flow_goes_with_a_mask(gaps_file: Path, tmp_path: Path) -> None:
+    where = (f"--workdir={tmp_path / 'run'}", f"--dataset={gaps_file}")
+    flow = ("--posterior=realnvp", "--objective=sgvb_a", "--activation=relu")
+    assert command("train", *where, *TINY, *GAPS, *flow, "--steps=20") == 0
+    assert command("evaluate", where[0]) == 0
+    model = load_run(tmp_path / "run")[2]
+    assert [step.activation for step in model.encoder.steps] == ["relu", "relu"]
+
+
 def test_real_values_with_gaps_and_zeros_in_their_place(tmp_path: Path) -> None:
     x = images(60, 2).reshape(60, 20)
     np.save(tmp_path / "real.npy", 3.0 * x + 1.0)

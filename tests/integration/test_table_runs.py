@@ -201,6 +201,15 @@ def test_what_does_not_suit_is_one_line(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_flow_goes_with_a_table(table: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "flow"
+    flags = (f"--dataset={table}", *OPTIONS, "--posterior=iaf", "--objective=sgvb_a")
+    assert command("train", f"--workdir={workdir}", *flags, "--steps=20") == 0
+    assert (workdir / "saved_model" / "saved_model.pb").is_file()
+    assert command("evaluate", f"--workdir={workdir}") == 0
+    assert [step.activation for step in load_run(workdir)[2].encoder.steps] == ["tanh", "tanh"]
+
+
 def test_convolutions_from_the_command_line(data_file: Path, tmp_path: Path, capsys) -> None:
     where = (f"--workdir={tmp_path / 'conv'}", f"--dataset={data_file}")
     aids = ("--network=conv", "--output_bias=data", "--init=glorot", "--activation=relu")

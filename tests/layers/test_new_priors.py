@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from scipy import special, stats
+from tensorflow_probability import distributions as tfd
 
 from tests.helpers import assert_mean, assert_one_line, compiled
 from tfp_aevb import layers
@@ -28,6 +29,31 @@ def test_a_flow_prior_has_the_density_of_its_jacobian(kind: str) -> None:
     assert (prior.batch_shape, prior.event_shape) == ([], [J])
     np.testing.assert_allclose(prior.log_prob(z), expected, rtol=1e-3, atol=1e-3)
     assert prior.log_prob(tf.reshape(z, [5, 1, J])).shape == [5, 1]
+
+
+def _assert_draws_follow_the_density(prior: tfd.Distribution) -> np.ndarray:
+    """E[r(z) / p(z)] = 1 over draws of p, for a known density r where p has its mode.
+
+    Returns the draws.
+    """
+    z = prior.sample(400_000, seed=[4, 5]).numpy()
+    log_p = prior.log_prob(z).numpy().astype(np.float64)  # an array no bijector has cached
+    log_r = stats.norm.logpdf(z, z[np.argmax(log_p)], 0.3 * z.std(axis=0)).sum(-1)
+    ratio = np.exp(log_r - log_p)
+    assert ratio.std() / np.sqrt(len(ratio)) < 0.01
+    assert_mean(ratio, 1.0, 4.0)
+    return z
+
+
+@pytest.mark.parametrize("kind", ["realnvp", "spline", "iaf"])
+def test_draws_of_a_flow_prior_follow_its_density(kind: str) -> None:
+    tf_keras.utils.set_random_seed(2)
+    prior = layers.FlowPrior(J, kind, 3, flow_units=(8,), init_stddev=0.25)()
+    z = _assert_draws_follow_the_density(prior)
+    noise = prior.tensor_distribution.bijector.inverse(tf.constant(z)).numpy()
+    assert np.abs(noise - z).mean() > 0.2  # it is no identity
+    assert_mean(noise, 0.0, 4.0)
+    assert_mean(noise[:, :, None] * noise[:, None, :], np.eye(J), 4.0)
 
 
 def test_a_flow_prior_starts_near_the_standard_normal_and_is_trained() -> None:
@@ -88,6 +114,18 @@ def test_a_vamp_prior_is_the_mixture_of_the_posteriors_of_its_inputs() -> None:
     np.testing.assert_allclose(model.prior_distribution().log_prob(z), expected, rtol=1e-4)
     draws = model.prior_distribution().sample(100_000, seed=[1, 2]).numpy()
     assert_mean(draws, loc.mean(0))
+    second = loc[:, :, None] * loc[:, None, :] + stddev[:, :, None] ** 2 * np.eye(2)
+    assert_mean(draws[:, :, None] * draws[:, None, :], second.mean(0))
+
+
+def test_draws_of_a_vamp_prior_follow_its_density() -> None:
+    model = _vamp_model()
+    model.encoder.network.network_weights[-2].assign(
+        RNG.normal(size=model.encoder.network.network_weights[-2].shape)
+    )
+    loc = model.encode(model.prior.pseudo_inputs()).mean().numpy()
+    assert loc.std(axis=0).max() > 0.1  # the components are apart
+    _assert_draws_follow_the_density(model.prior_distribution())
 
 
 def test_a_vamp_prior_shares_the_encoder_and_holds_its_inputs_alone() -> None:

@@ -98,6 +98,16 @@ def _rough_encoder(x: tf.Tensor) -> tfd.Distribution:
     return posterior
 
 
+@pytest.mark.parametrize(
+    "options", [{"kl_weight": 0.0}, {"kl_warmup_steps": 10}, {"kl_weight": 2.0}]
+)
+def test_the_kl_term_has_no_weight_for_it_would_weigh_known_latents_too(options: dict) -> None:
+    make = lambda: JointAEVB(  # noqa: E731
+        two_level_named(), _rough_encoder, partly_observed=["z1"], **options
+    )
+    assert_one_line(make, ValueError, "`partly_observed`", "`kl_weight`", "`kl_warmup_steps`")
+
+
 def test_importance_sampling_estimates_log_p_of_what_is_known() -> None:
     draws = np.repeat(_draws(1), 4, axis=0)
     latents = np.full([4, 5], np.nan, np.float32)  # z2 and z1: neither, either and both known

@@ -106,8 +106,31 @@ def test_a_batch_is_never_longer_than_the_data() -> None:
     np.testing.assert_array_equal(_steps(batches, 4, 1)[0], X)
 
 
+@pytest.mark.parametrize("on_device", [True, False])
+def test_blocks_of_few_steps_are_padded_to_few(on_device: bool) -> None:
+    block = _rows(None, on_device).next_block(None, 0, 1, 1)
+    assert block.values.shape[:2] == (1, BATCH)
+    assert block.sizes.shape == (1,)
+    batches, iterator, _ = _stream([5, 5])
+    assert batches.next_block(iterator, 0, 1, 1).values.shape[0] == 1
+
+
+def test_evaluation_does_not_compute_more_rows_than_there_are() -> None:
+    assert _rows(None, on_device=False, batch_size=500).next_block(None, 0, 1).places == NUM_DATA
+
+
+def test_a_short_batch_that_leads_a_block_changes_neither_shape_nor_bound() -> None:
+    parts = [np.zeros([rows, 1 << 20], np.uint8) for rows in (8, 8, 8, 1, 8, 8, 8, 8, 8)]
+    batches, iterator = IteratorBatches(None, lambda _: None, 1), iter(parts)
+    blocks = [batches.next_block(iterator, 0, count) for count in (3, 64)]
+    assert [int(block.num_steps) for block in blocks] == [3, MAX_BLOCK_BYTES // (8 << 20)]
+    for block in blocks:
+        assert block.values.nbytes <= MAX_BLOCK_BYTES
+        assert block.values.shape == blocks[0].values.shape
+
+
 def test_blocks_of_pixels_are_bounded_in_bytes() -> None:
-    x = np.zeros([3, 1 << 20], np.uint8)
+    x = np.zeros([40, 1 << 20], np.uint8)
     block = _rows(None, on_device=False, x=x, batch_size=8).next_block(None, 0, 100)
     assert block.values.nbytes <= MAX_BLOCK_BYTES
     assert int(block.num_steps) == MAX_BLOCK_BYTES // (8 << 20)

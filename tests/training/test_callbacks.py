@@ -119,14 +119,16 @@ def test_a_resumed_run_goes_on_counting_seconds(tmp_path: Path, clock: Clock) ->
     assert [row["seconds"] for row in metrics.rows] == [5.0, 10.0]
 
 
-def progress_output(clock: Clock, tmp_path: Path, monkeypatch, terminal: bool) -> str:
+def progress_output(
+    clock: Clock, tmp_path: Path, monkeypatch, terminal: bool, held_out: str = "validation"
+) -> str:
     """Shows 4 blocks of 10 steps, 20 seconds each, in 2 intervals."""
     stream = io.StringIO()
     stream.isatty = lambda: terminal  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", stream)
     log = MetricsLog(tmp_path / "metrics.csv", 0, 20, 100)
     log.rows.append({"validation_elbo": -87.654})
-    shown = Progress(log, lambda step: 5 * step, num_data=50, total_steps=100)
+    shown = Progress(log, lambda step: 5 * step, num_data=50, total_steps=100, held_out=held_out)
     model = model_at(0)
     shown.set_model(model)
     for block in range(1, 5):
@@ -137,6 +139,13 @@ def progress_output(clock: Clock, tmp_path: Path, monkeypatch, terminal: bool) -
             shown.on_epoch_end(0, {"elbo": -90.125})
     shown.on_train_end()
     return stream.getvalue()
+
+
+def test_progress_names_the_split_that_is_followed(
+    clock: Clock, tmp_path: Path, monkeypatch
+) -> None:
+    text = progress_output(clock, tmp_path, monkeypatch, terminal=False, held_out="test")
+    assert "bound train -90.12  test -87.65  2 images/s" in text
 
 
 def test_progress_is_a_line_now_and_then_in_a_log(

@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -109,6 +110,18 @@ def test_supports_are_checked_in_the_units_the_model_sees(x, scale, supports) ->
             observations.check_support(support)
         else:
             assert_one_line(lambda s=support: observations.check_support(s), ValueError, "needs")
+
+
+def test_a_single_byte_outside_the_support_is_found_anywhere() -> None:
+    x = np.zeros([3, 1 << 17], np.uint8)  # more than one part
+    for place in (0, (1 << 18) - 1, 1 << 18, x.size - 1):
+        x.flat[place] = 7
+        for support in ("binary", "codes:7"):
+            check = partial(Observations(x).check_support, support)
+            assert_one_line(check, ValueError, "found 7")
+        x.flat[place] = 1
+    for support in ("binary", "codes:7"):
+        Observations(x).check_support(support)
 
 
 def test_the_binary_message_names_a_grey_value_and_the_ways_out() -> None:

@@ -4,11 +4,13 @@ import dataclasses
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import assert_same_arrays
 from tests.integration.runs import (
     assert_same_run,
     checkpoint_arrays,
@@ -17,9 +19,12 @@ from tests.integration.runs import (
     metric_rows,
     newest_step,
 )
+from tfp_aevb.model import AEVB
 from tfp_aevb.training import fused, run
 from tfp_aevb.training.callbacks import Interrupted, RunCheckpoints
+from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.data import load_data
 from tfp_aevb.training.fused import NonFiniteBoundError
 from tfp_aevb.training.run import train_and_evaluate
 from tfp_aevb.training.workdir import Workdir
@@ -139,6 +144,31 @@ def test_a_stop_loses_no_point_of_tensorboard(
     assert newest_step(tmp_path / "run") == INTERVAL
     train_and_evaluate(config, tmp_path / "run")
     assert scalar_steps(tmp_path / "run") == scalar_steps(whole) == [20, 40, 50]
+
+
+def test_weights_and_their_averages_start_with_the_data_s_output_bias(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the checkpoint of step 0, which holds them before anything is trained or evaluated."""
+
+    class StopError(Exception):
+        pass
+
+    def stop(_: Checkpoints, model: AEVB) -> None:
+        found.append(model)
+        raise StopError
+
+    found: list[AEVB] = []
+    monkeypatch.setattr(Checkpoints, "save", stop)
+    aids: dict[str, Any] = {"output_bias": "data", "ema_momentum": 0.999}
+    with pytest.raises(StopError):
+        train_and_evaluate(dataclasses.replace(config, **aids), tmp_path / "run")
+    (model,) = found
+    mean = load_data(config).train.x.reshape(-1, 20).mean(axis=0) / 255.0
+    bias = model.decoder.network.output_bias
+    np.testing.assert_allclose(bias, np.log(mean / (1.0 - mean)), rtol=1e-4)
+    pairs = zip(model.weight_averages, model.trainable_variables, strict=True)
+    assert_same_arrays(*zip(*((a.numpy(), v.numpy()) for a, v in pairs), strict=True))
 
 
 def test_another_seed_is_another_run(config: TrainConfig, whole: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Training on `Stream`s: what is read, from where, and that it equals training on the array."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tests.helpers import (
 )
 from tfp_aevb import AEVB, Observations, Stream, layers
 from tfp_aevb.data.stream import StreamEndedError
+from tfp_aevb.training.read_ahead import READER
 from tfp_aevb.training.streams import StreamBatches
 
 tfd = tfp.distributions
@@ -127,6 +130,54 @@ def test_a_stream_that_ends_says_where() -> None:
     model = fresh_model()
     assert_one_line(lambda: fit(model, ending), StreamEndedError, "ended", "step 3")
     assert model.optimizer.iterations == 2
+
+
+def test_where_a_stream_ends_all_complete_minibatches_are_used() -> None:
+    batches = StreamBatches(Stream(lambda *_: [X[:10], X[10:23]]), 4, 24, lambda _: None)
+    block = batches.next_block(None, 0, 9)
+    assert int(block.num_steps) == 5
+    np.testing.assert_array_equal(block.values[:5].reshape(20, -1), X[:20])
+    np.testing.assert_array_equal(block.sizes[5:], 0)
+    assert_one_line(lambda: batches.next_block(None, 5, 9), StreamEndedError, "ended", "step 6")
+
+
+def _threads() -> int:
+    return sum(thread.name == READER for thread in threading.enumerate())
+
+
+def test_the_next_block_is_read_while_this_one_is_computed_with() -> None:
+    read: list[int] = []
+    both = threading.Event()
+
+    def chunks(*_) -> Iterator[np.ndarray]:
+        for i in range(10):
+            read.append(i)
+            if i == 3:
+                both.set()
+            yield X[:4]
+
+    batches = StreamBatches(Stream(chunks), 4, 24, lambda _: None)
+    batches.next_block(None, 0, 2)
+    assert both.wait(30.0)  # two more, nobody having asked
+    batches.close()
+    assert read == [0, 1, 2, 3]
+    assert not _threads()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_reading_ends_with_fit(fails: bool) -> None:
+    def chunks(*_) -> Iterator[np.ndarray]:
+        yield from [X[:4]] * 6
+        if fails:
+            raise OSError("the disk is gone")
+        while True:
+            yield X[:4]
+
+    model = compiled(small_model(), steps_per_execution=3)
+    with pytest.raises(OSError, match="the disk is gone") if fails else nullcontext():
+        fit(model, Stream(chunks), steps_per_epoch=9)
+    assert model.optimizer.iterations == (6 if fails else 18)
+    assert not _threads()
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan])

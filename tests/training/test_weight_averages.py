@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from tests.helpers import (
@@ -39,6 +40,26 @@ def test_averages_follow_the_weights_of_each_update(jit_compile: bool) -> None:
     model.fit(X, batch_size=5, epochs=3, verbose=0, callbacks=[Follow()])
     for average, value in zip(model.weight_averages, expected, strict=True):
         np.testing.assert_allclose(average, value, rtol=1e-4, atol=1e-7)
+
+
+def test_averages_start_where_training_does() -> None:
+    """Not where the weights were at `compile`: an output bias may be set, or weights be loaded."""
+    model = _averaged()
+    for variable in model.trainable_variables:
+        variable.assign_add(tf.ones_like(variable))
+    start = weights_of(model)
+    seen: list[np.ndarray] = []
+
+    class AtTheStart(tf_keras.callbacks.Callback):
+        def on_train_begin(self, logs: dict | None = None) -> None:
+            seen.extend(average.numpy() for average in self.model.weight_averages)
+
+    model.fit(X, batch_size=5, epochs=2, verbose=0, callbacks=[AtTheStart()])
+    assert_same_arrays(seen, start)
+    ends = [average.numpy() for average in model.weight_averages]
+    seen.clear()
+    model.fit(X, batch_size=5, epochs=1, verbose=0, callbacks=[AtTheStart()])
+    assert_same_arrays(seen, ends)  # they go on
 
 
 def test_training_itself_is_not_changed() -> None:

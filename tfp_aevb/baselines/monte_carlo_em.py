@@ -183,7 +183,7 @@ class MonteCarloEM(AEVB):
             (self.chain_variances, MOMENTS_GAIN * (tf.square(z - means) - variances)),
         )
         for state, change in changes:
-            # Places behind a short minibatch hold row 0 again: they add nothing to it.
+            # Places behind a short minibatch hold its rows again: they add nothing to them.
             real = tf.reshape(batch.weights, [-1] + [1] * (change.shape.rank - 1))
             state.scatter_add(tf.IndexedSlices(real * change, batch.rows))
 

@@ -3,9 +3,11 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.layers.missing import ObservedElements
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.noise import device_seed
+from tfp_aevb.layers.noise import device_seed, own_rows, uniform_like
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.loops import Minibatch
@@ -46,11 +48,25 @@ class WakeSleep(AEVB):
 
     def _sleep(self, data: tf.Tensor, z_seed: tf.Tensor, x_seed: tf.Tensor) -> tf.Tensor:
         """Returns log q(z|x) [B] at draws from the generative model, as many as there are data."""
-        prior = self.prior_distribution()
-        z = prior.sample(tf.shape(data)[0], seed=device_seed(prior, z_seed))
-        z = tf.stop_gradient(z)
+        prior, count = self.prior_distribution(), tf.shape(data)[0]
+        z = tf.stop_gradient(own_rows(lambda n: prior.sample(n, seed=z_seed), count))
         likelihood = self.decoder(z)
-        x = likelihood.sample(seed=device_seed(likelihood, x_seed))
+        pixels = _bernoulli_means(likelihood)
+        if pixels is not None:
+            x = tf.cast(uniform_like(pixels, x_seed) < pixels, pixels.dtype)
+        else:  # no noise by row: each device decodes the minibatch's dreams
+            x = own_rows(
+                lambda n: self.decoder(prior.sample(n, seed=z_seed)).sample(seed=x_seed), count
+            )
         if self.allows_missing:  # the draws get the data's gaps: q is to know what these look like
             x = tf.where(tf.math.is_nan(data), data, x)
         return self._posterior(tf.stop_gradient(x)).log_prob(z)
+
+
+def _bernoulli_means(likelihood: tfd.Distribution) -> tf.Tensor | None:
+    """Returns the means of independent Bernoulli elements, `None` of anything else."""
+    inner = getattr(likelihood, "tensor_distribution", likelihood)
+    if not isinstance(inner, tfd.Independent | ObservedElements):
+        return None
+    elements = inner.distribution
+    return elements.probs_parameter() if isinstance(elements, tfd.Bernoulli) else None

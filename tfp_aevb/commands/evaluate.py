@@ -25,9 +25,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "estimator",
         ["elbo"],
-        "one or more of elbo (the bound), importance (log p(x) through q, biased down), hmc "
-        "(Appendix D, biased up; for few latents) and ais (annealed importance sampling, biased "
-        "down), in one table",
+        "one or more of elbo (the evidence lower bound), importance (log p(x) through q, biased "
+        "down), hmc (Appendix D, biased up; for few latents) and ais (annealed importance "
+        "sampling, biased down), in one table",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -64,7 +64,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, write_scores
+    from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, bound_note, write_scores
     from tfp_aevb.training.data import table_input
     from tfp_aevb.training.results import load_run, load_run_split
 
@@ -82,6 +82,8 @@ def run(options: SimpleNamespace) -> int:
     for scores in results:
         if scores.diagnostics:
             print(f"{scores.estimator}: {scores.diagnostics}")
+    if "elbo" in options.estimator and bound_note(model):
+        print(bound_note(model))
     if options.output:
         write_scores(results, options.output)
     return 0

@@ -45,7 +45,7 @@ def run(options: SimpleNamespace) -> int:
     config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
     settings = {"seed": options.seed, "file_format": options.format, "dpi": options.dpi}
-    paths = draw_figures(model, dataset, run_dir, **settings)
+    paths = draw_figures(model, dataset, run_dir, config.eval_split, **settings)
     if options.interpolations:
         pairs = options.interpolations
         paths.append(draw_interpolations(model, dataset, run_dir, pairs=pairs, **settings))

@@ -90,10 +90,29 @@ class Dataset:
                 f"`num_train` is {num_train}, and {self.name} has {len(x)} training examples; "
                 f"expected 1 to {len(x)}"
             )
-        train = Split(x[:num_train], None if labels is None else labels[:num_train])
+        return self._with_train(
+            Split(x[:num_train], None if labels is None else labels[:num_train])
+        )
+
+    def with_validation_in_train(self) -> "Dataset":
+        """Returns the data with the validation examples after the training ones, and as they were.
+
+        For a last run, of settings that nothing is chosen among any more.
+
+        Raises:
+            ValueError: if the training examples are streamed.
+        """
+        if self.stream:
+            raise ValueError("validation examples are put to data in memory, not to a stream")
+        parts = (self.train, self.validation)
+        labels = [part.labels for part in parts if part.labels is not None]
+        x = np.concatenate([part.x for part in parts])
+        return self._with_train(Split(x, np.concatenate(labels) if len(labels) == 2 else None))
+
+    def _with_train(self, train: Split) -> "Dataset":
         record = {
             **self.record,
-            "split_sizes": {**self.record["split_sizes"], "train": num_train},
+            "split_sizes": {**self.record["split_sizes"], "train": len(train.x)},
             "sha256": {**self.record["sha256"], "train": _sha256(train.x)},
         }
         return dataclasses.replace(self, train=train, record=record)

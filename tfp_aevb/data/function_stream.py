@@ -28,7 +28,8 @@ def load_function_stream(name: str, allow_missing: bool = False) -> splits.RawDa
     Args:
         name: "module:function", the module importable from the current folder. The function is
             called as `Stream.read` is, `function(start, worker, num_workers)`, and yields arrays
-            [B, ...event]: integers from 0 to 255 or floats.
+            [B, ...event]: integers from 0 to 255 or floats. The shares are the one worker's stream
+            dealt in turn: its example i is number i // W of worker i mod W's.
         allow_missing: accept NaN, for what is missing.
 
     Returns:
@@ -36,7 +37,8 @@ def load_function_stream(name: str, allow_missing: bool = False) -> splits.RawDa
         split; training begins behind them. `train` has the 1,000 examples that follow.
 
     Raises:
-        ValueError: there is no such function, or it does not give examples.
+        ValueError: there is no such function, or it does not give examples; when its `Stream` is
+            read by several workers, if their shares do not begin with what is held out.
     """
     where = f"dataset {name!r}"
     function = _function(name)
@@ -52,7 +54,21 @@ def load_function_stream(name: str, allow_missing: bool = False) -> splits.RawDa
         for i, split in enumerate(names)
     }
 
+    def check_share(worker: int, num_workers: int) -> None:
+        # Elsewhere in the stream they would be trained on.
+        held_out = {example.tobytes() for example in examples[: 2 * NUM_HELD_OUT]}
+        count = 2 * NUM_HELD_OUT // num_workers
+        share = _first_examples(map(compact, function(0, worker, num_workers)), count, where)
+        if not held_out.issuperset(example.tobytes() for example in share):
+            raise ValueError(
+                f"{where} gives worker {worker} of {num_workers} a share whose first {count} "
+                f"examples are not among the stream's first {2 * NUM_HELD_OUT}, which are held "
+                "out; deal the stream's examples in turn, example i to worker i mod num_workers"
+            )
+
     def read(start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
+        if num_workers > 1:
+            check_share(worker, num_workers)
         skipped = -(-2 * NUM_HELD_OUT // num_workers)
         for chunk in function(start + skipped, worker, num_workers):
             array = compact(chunk)

@@ -75,7 +75,11 @@ class TfdsStream:
         return int(self._builder.info.splits[split].num_examples)
 
     def read(self, start: int, worker: int, num_workers: int) -> Iterator[np.ndarray]:
-        """Yields a worker's examples from its number `start` on, epoch after epoch, [B, D]."""
+        """Yields a worker's examples from its number `start` on, epoch after epoch, [B, D].
+
+        Each worker has some of the files' examples; another number of workers divides them anew,
+        so that within the epoch in which it changes some examples come twice and others not.
+        """
         import tensorflow_datasets as tfds
 
         part = tfds.even_splits(self._split, n=num_workers)[worker]

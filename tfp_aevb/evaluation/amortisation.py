@@ -155,7 +155,7 @@ def refine_posterior(
     shift = tf.Variable(tf.zeros_like(mean))
     if isinstance(posterior, tfd.MultivariateNormalTriL):
         scale: tfb.Bijector = tfb.ScaleMatvecTriL(posterior.scale.to_dense())
-        start = tf.eye(mean.shape[-1], batch_shape=[len(mean)])
+        start = tf.eye(mean.shape[-1], batch_shape=mean.shape[:1])
         shape = tfb.FillScaleTriL(diag_bijector=tfb.Exp(), diag_shift=None)
         matrix: tfb.Bijector = tfb.ScaleMatvecTriL(tfp.util.TransformedVariable(start, shape))
     else:

@@ -5,7 +5,8 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.evaluation.unconstrained import Unconstrained
+from tfp_aevb.model import AEVB
 from tfp_aevb.training.random import as_seed
 
 
@@ -22,8 +23,9 @@ def annealed_log_prob(
     """Estimates log p(x) by annealed importance sampling from q(z|x) to p(x, z).
 
     Each chain goes through the densities q^(1-t) p^t, t from 0 to 1, with one Hamiltonian Monte
-    Carlo update at each; its weight is unbiased for p(x). The logarithm of the weights' mean is
-    biased down, the less the more temperatures and chains there are.
+    Carlo update at each, in `Unconstrained` coordinates; its weight is unbiased for p(x). The
+    logarithm of the weights' mean is biased down, the less the more temperatures and chains there
+    are.
 
     Args:
         model: the model.
@@ -47,14 +49,15 @@ def annealed_log_prob(
         )
     start_seed, chain_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     posterior = model.encode(x)
-    _, stddev = posterior_moments(posterior)
+    space = Unconstrained(model)
+    stddev = space.stddev(posterior)
     x = tf.cast(x, tf.float32)
 
     _, log_weights, _ = tfp.mcmc.sample_annealed_importance_chain(
         num_steps=num_temperatures,
-        proposal_log_prob_fn=posterior.log_prob,
-        target_log_prob_fn=lambda z: model.log_joint(x, z),  # [C, B, J] -> [C, B]
-        current_state=posterior.sample(num_chains, seed=start_seed),
+        proposal_log_prob_fn=lambda u: space.log_posterior(posterior, u),
+        target_log_prob_fn=lambda u: space.log_joint(x, u),  # [C, B, K] -> [C, B]
+        current_state=space.draw(posterior, num_chains, start_seed),
         make_kernel_fn=lambda log_prob: tfp.mcmc.HamiltonianMonteCarlo(
             log_prob,
             step_size=step_size * stddev,

@@ -72,7 +72,7 @@ def latent_statistics(
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
         posterior = model.encode(batch)
-        bound = model.bound(batch, seeds.noise, num_samples)
+        bound = model.evidence_bound(batch, seeds.noise, num_samples)
         found = {"rate": bound.kl, "distortion": -bound.reconstruction}
         found["loc"], _ = posterior_moments(posterior)
         kl = kl_per_dimension(posterior, model.prior_distribution())

@@ -66,9 +66,10 @@ def fit_free_posterior(
             updated.append(value + rate * direction / size)
         return i + 1, *updated, *firsts, *seconds
 
-    zeros = tf.zeros(shape)
+    # Six tensors, not one six times: a tape cannot tell parameters that are one object apart.
+    zeros = [tf.zeros(shape) for _ in range(6)]
     _, mean, log_scale, *_ = tf.while_loop(
-        lambda i, *_: i < num_steps, step, [tf.constant(0), *[zeros] * 6]
+        lambda i, *_: i < num_steps, step, [tf.constant(0), *zeros]
     )
     mean, log_scale = tf.stop_gradient(mean), tf.stop_gradient(log_scale)
     return DiagonalGaussian(mean, tf.exp(log_scale))

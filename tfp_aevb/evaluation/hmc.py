@@ -6,7 +6,8 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.evaluation.unconstrained import Unconstrained
+from tfp_aevb.model import AEVB
 from tfp_aevb.training.random import as_seed
 
 TARGET_ACCEPTANCE = 0.9
@@ -42,8 +43,9 @@ def sample_posterior(
 ) -> PosteriorDraws:
     """Draws from p(z|x) by Hamiltonian Monte Carlo on log p(z) + log p(x|z) (Appendix D).
 
-    Each datapoint's step size is tuned by itself to 90% acceptance during burn-in. Chains start at
-    draws from q(z|x).
+    Latents that are not in all of R^J move in coordinates that are (`Unconstrained`). Each
+    datapoint's step size is tuned by itself to 90% acceptance during burn-in. Chains start at draws
+    from q(z|x).
 
     Args:
         model: the model.
@@ -58,23 +60,41 @@ def sample_posterior(
     Returns:
         The draws and their diagnostics.
     """
+    space = Unconstrained(model)
+    settings = (num_chains, burn_in, thinning, num_leapfrog_steps)
+    draws = _draw(space, model.encode(x), x, num_draws, *settings, seed)
+    log_joint = draws.log_joint - space.log_jacobian(draws.z)
+    return draws._replace(z=space.forward(draws.z), log_joint=log_joint)
+
+
+def _draw(
+    space: Unconstrained,
+    posterior: tfp.distributions.Distribution,
+    x: tf.Tensor,
+    num_draws: int,
+    num_chains: int,
+    burn_in: int,
+    thinning: int,
+    num_leapfrog_steps: int,
+    seed: int | tf.Tensor | None,
+) -> PosteriorDraws:
+    """Returns the draws of `sample_posterior` in unconstrained coordinates u: p(u|x), p(x, u)."""
     start_seed, chain_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
-    posterior = model.encode(x)
-    _, stddev = posterior_moments(posterior)
+    stddev = space.stddev(posterior)
     x = tf.cast(x, tf.float32)
 
     kernel = tfp.mcmc.SimpleStepSizeAdaptation(
         tfp.mcmc.HamiltonianMonteCarlo(
-            lambda z: model.log_joint(x, z),  # [C, B, J] -> [C, B]
+            lambda u: space.log_joint(x, u),  # [C, B, K] -> [C, B]
             step_size=0.5 * tf.reduce_mean(stddev, axis=-1, keepdims=True),  # [B, 1]
             num_leapfrog_steps=num_leapfrog_steps,
         ),
         num_adaptation_steps=int(0.8 * burn_in),
         target_accept_prob=TARGET_ACCEPTANCE,
     )
-    z, (log_joints, log_accept) = tfp.mcmc.sample_chain(
+    u, (log_joints, log_accept) = tfp.mcmc.sample_chain(
         num_draws,
-        current_state=posterior.sample(num_chains, seed=start_seed),
+        current_state=space.draw(posterior, num_chains, start_seed),
         kernel=kernel,
         num_burnin_steps=burn_in,
         num_steps_between_results=thinning - 1,
@@ -86,10 +106,10 @@ def sample_posterior(
     )
     acceptance = tf.reduce_mean(tf.exp(tf.minimum(log_accept, 0.0)), axis=[0, 1])
     if num_chains > 1 and num_draws > 1:
-        r_hat = tf.reduce_max(tfp.mcmc.potential_scale_reduction(z), axis=-1)
+        r_hat = tf.reduce_max(tfp.mcmc.potential_scale_reduction(u), axis=-1)
     else:
         r_hat = tf.fill(tf.shape(acceptance), math.nan)
-    return PosteriorDraws(z, log_joints, acceptance, r_hat)
+    return PosteriorDraws(u, log_joints, acceptance, r_hat)
 
 
 class HmcEstimate(NamedTuple):
@@ -120,9 +140,10 @@ def hmc_log_prob(
 
     1 / p(x) ~= 1/L sum{ g(z[l]) / ( p(z[l]) p(x|z[l]) ) : l=1...L }, z[l] ~ p(z|x).
 
-    g is a Gaussian with full covariance fitted to L draws; the average is taken over L others. It
-    is unbiased for 1 / p(x), so that the estimate of log p(x) is biased up, and its variance is
-    finite only if g has lighter tails than the posterior. The paper uses it below 5 dimensions.
+    g is a Gaussian with full covariance fitted to L draws, of `Unconstrained` coordinates where z
+    is not in all of R^J; the average is taken over L others. It is unbiased for 1 / p(x), so that
+    the estimate of log p(x) is biased up, and its variance is finite only if g has lighter tails
+    than the posterior. The paper uses it below 5 dimensions.
 
     Args:
         model: the model.
@@ -146,18 +167,11 @@ def hmc_log_prob(
             f"`num_chains` ({num_chains}), got {num_samples}"
         )
     per_chain = num_samples // num_chains
-    draws = sample_posterior(
-        model,
-        x,
-        2 * per_chain,
-        num_chains=num_chains,
-        burn_in=burn_in,
-        thinning=thinning,
-        num_leapfrog_steps=num_leapfrog_steps,
-        seed=seed,
-    )
-    batch, latent_dim = tf.shape(draws.z)[2], model.latent_dim
-    halves = tf.reshape(draws.z, [2, num_samples, batch, latent_dim])
+    settings = (num_chains, burn_in, thinning, num_leapfrog_steps)
+    space = Unconstrained(model)
+    draws = _draw(space, model.encode(x), x, 2 * per_chain, *settings, seed)
+    batch, num_dims = tf.shape(draws.z)[2], draws.z.shape[3]
+    halves = tf.reshape(draws.z, [2, num_samples, batch, num_dims])
     log_joint = tf.reshape(draws.log_joint, [2, num_samples, batch])[1]
     fitted, fresh = halves[0], halves[1]
     covariance = tfp.stats.covariance(fitted, sample_axis=0, event_axis=-1)  # [B, J, J]

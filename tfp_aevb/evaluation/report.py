@@ -16,6 +16,7 @@ from tfp_aevb.evaluation.diagnostics import (
     random_rows,
 )
 from tfp_aevb.evaluation.mmd import TwoSampleTest
+from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
@@ -154,7 +155,8 @@ def notes_on(model: AEVB) -> tuple[str, ...]:
             "Monte Carlo EM has no encoder: q(z|x) is fitted to each datapoint, and the "
             "amortisation gap is what that fit leaves.",
         )
-    return ()
+    note = bound_note(model)
+    return (note,) if note else ()
 
 
 def diagnose(
@@ -188,7 +190,7 @@ def diagnose(
             gaps = inference_gaps(model, chosen, seed=seed)
         except NotImplementedError as error:
             gaps = str(error)
-    return Diagnosis(latents, aggregate, gaps)
+    return Diagnosis(latents, aggregate, gaps, notes_on(model))
 
 
 def _advice_on_gaps(gaps: InferenceGaps) -> str:

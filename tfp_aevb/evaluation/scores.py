@@ -10,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.evaluation.annealing import annealed_log_prob
+from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
+from tfp_aevb.objectives import EVIDENCE_OBJECTIVES
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
@@ -75,9 +77,9 @@ class Scorer:
 
     Args:
         model: the model.
-        estimator: `elbo` (the bound), or of log p(x): `importance` sampling through q (biased
-            down), `hmc` (Appendix D's, biased up) or `ais`, annealed importance sampling (biased
-            down).
+        estimator: `elbo` (the evidence lower bound), or of log p(x): `importance` sampling through
+            q (biased down), `hmc` (Appendix D's, biased up) or `ais`, annealed importance sampling
+            (biased down).
         num_samples: see `DEFAULT_SAMPLES`.
         seed: of the samples and of dynamic binarisation.
         progress: show how far it is on stderr.
@@ -98,15 +100,13 @@ class Scorer:
         self._model.check_observations(x)
         parts: dict[str, list[np.ndarray]] = {}
         line, started = ProgressLine(), time.perf_counter()
-        size = min(BATCH, len(x))
-        for step, start in enumerate(range(0, len(x), size)):
-            rows = x.x[start : start + size]
-            padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-            found = self._score_batch(padded, tf.constant(step), x.scale, x.dynamic_binarization)
+        done = 0
+        for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+            found = self._score_batch(rows, tf.constant(step), x.scale, x.dynamic_binarization)
             for name, value in found.items():
-                parts.setdefault(name, []).append(value.numpy()[: len(rows)])
+                parts.setdefault(name, []).append(value.numpy()[:count])
+            done += count
             if self._progress:
-                done = start + len(rows)
                 left = (time.perf_counter() - started) * (len(x) - done) / done
                 line.show(f"{self._estimator}: {done:,}/{len(x):,} datapoints  {clock(left)} left")
         line.end()
@@ -120,12 +120,26 @@ class Scorer:
         seeds = step_seeds(self._seed, "score", step)
         batch = read_values(values, scale, dynamic_binarization, seeds.binarization)
         if self._estimator == "elbo":
-            return {"log_prob": model.bound(batch, seeds.noise, count).elbo}
+            return {"log_prob": model.evidence_bound(batch, seeds.noise, count).elbo}
         if self._estimator == "importance":
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
         return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
+
+
+def bound_note(model: AEVB) -> str:
+    """Says how a run's own bounds differ from the estimator `elbo`; empty where they do not."""
+    if model.objective in EVIDENCE_OBJECTIVES:
+        return ""
+    name = f"L_{model.num_samples}"
+    if model.objective == "renyi":
+        name = f"Renyi's bound (alpha {model.renyi_alpha:g}, {model.num_samples} samples)"
+    return (
+        f"The bounds in summary.json and metrics.csv are {name}, which --objective="
+        f"{model.objective} ascends; `evaluate`, `diagnose`, `report` and the SavedModel have the "
+        "evidence lower bound, which is not above it."
+    )
 
 
 def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: int) -> Scores:

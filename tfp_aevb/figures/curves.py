@@ -95,7 +95,10 @@ def _lines(
 
 @styled
 def learning_curves_figure(
-    history: Mapping[str, np.ndarray], *, title: str | None = None
+    history: Mapping[str, np.ndarray],
+    *,
+    title: str | None = None,
+    held_out: str = "validation",
 ) -> Figure:
     """Draws the lower bound and its two terms, L = reconstruction - KL, during training.
 
@@ -108,6 +111,7 @@ def learning_curves_figure(
         `step`, and any of `train_elbo`, `train_reconstruction`, `train_kl`, `validation_elbo`,
         `validation_reconstruction`, `validation_kl` (nats per datapoint; NaN where unknown).
       title: Title of the figure, or `None`.
+      held_out: What the data of the `validation_` columns are called.
 
     Returns:
       The figure; a term without values has no panel.
@@ -131,12 +135,13 @@ def learning_curves_figure(
     # The two terms differ too much in size to share one y axis.
     mosaic: Any = [["elbo", term] for term in terms] or [["elbo"]]
     panels: dict[str, Any] = figure.subplot_mosaic(mosaic, sharex=True)
+    names = {"train": "train", "validation": held_out}
     cut = 0
     for name, axis in panels.items():
         for split, (x, y) in quantities[name].items():
             colour, line = _SPLITS[split]
             marker = "o" if len(x) <= _MARKED_VALUES else None
-            axis.plot(x, y, line, color=colour, label=split, marker=marker)
+            axis.plot(x, y, line, color=colour, label=names[split], marker=marker)
         curves = [values for _, values in quantities[name].values()]
         low, high, outside = robust_limits(curves, "high" if name == "kl" else "low")
         cut += outside

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_aevb.evaluation.unconstrained import Unconstrained
 from tfp_aevb.imputation.evidence import Evidence
 from tfp_aevb.model import AEVB
 
@@ -66,6 +67,7 @@ class Chains:
         jit_compile: bool,
     ) -> None:
         self._model, self._evidence = model, evidence
+        self._space = Unconstrained(model)
         self._kept_from, self._exact_from = kept_from, exact_from
         self._start = tf.function(self._first_state, jit_compile=jit_compile)
         self._advance = tf.function(self._advanced, jit_compile=jit_compile)
@@ -150,21 +152,26 @@ class Chains:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Updates z [R, J] by Hamiltonian Monte Carlo on p(z) p(y|z)^power, without x.
 
+        It moves in `Unconstrained` coordinates u of z.
+
         Returns:
             The next z, and the logarithm of the acceptance ratio [R].
         """
 
-        def value_and_gradient(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def value_and_gradient(u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                tape.watch(z)
+                tape.watch(u)
+                z = self._space.forward(u)
                 value = power * self._evidence.condition(self._model.decode(z), y).log_prob
                 value += self._model.prior_distribution().log_prob(z)
-            return value, tape.gradient(value, z)
+                value += self._space.log_jacobian(u)
+            return value, tape.gradient(value, u)
 
         step_size = step_size[:, tf.newaxis]
-        before, gradient = value_and_gradient(z)
-        start = tf.random.stateless_normal(tf.shape(z), momentum_seed)
-        moved, momentum, after = z, start, before
+        u = self._space.inverse(z)
+        before, gradient = value_and_gradient(u)
+        start = tf.random.stateless_normal(tf.shape(u), momentum_seed)
+        moved, momentum, after = u, start, before
         for _ in range(LEAPFROG_STEPS):
             momentum += 0.5 * step_size * gradient
             moved += step_size * momentum
@@ -174,6 +181,7 @@ class Chains:
         log_ratio = tf.where(tf.math.is_nan(log_ratio), -math.inf, log_ratio)
         uniform = tf.random.stateless_uniform(tf.shape(log_ratio), accept_seed)
         accept = tf.math.log(uniform) < log_ratio
+        moved = self._space.forward(moved)
         return tf.where(accept[:, tf.newaxis], moved, z), log_ratio
 
     def _log_joint(

@@ -68,7 +68,7 @@ class WeightedDraws:
             seed: [2] int32.
             tick: is told of steps that are done.
         """
-        batch = len(y) // self._components
+        batch = y.shape[0] // self._components
         nothing = tf.fill([batch], -math.inf)
         likelihood = self._model.decode(tf.zeros([1, self._model.latent_dim]))
         zeros = tf.zeros([batch, *self._evidence.condition(likelihood, y[:1]).mean.shape[1:]])
@@ -89,7 +89,7 @@ class WeightedDraws:
         state: WeightedState,
     ) -> WeightedState:
         prior, posterior = self._model.prior_distribution(), self._model.encode(x)
-        batch = len(y) // self._components
+        batch = y.shape[0] // self._components
 
         def step(i: tf.Tensor, state: WeightedState) -> tuple[tf.Tensor, WeightedState]:
             seeds = tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, i), n=4)

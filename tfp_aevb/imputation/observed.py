@@ -14,6 +14,7 @@ from tfp_aevb.layers.missing import neutral_value
 from tfp_aevb.layers.tables import MixedColumns
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.random import as_seed
 
 ROWS_CHECKED = 1000  # at once
 
@@ -50,7 +51,8 @@ def make_evidence(
         )
     for start in range(0, len(y), ROWS_CHECKED):
         rows = evidence.y[start : start + ROWS_CHECKED]
-        likelihood = model.decode(tf.zeros([len(rows), model.latent_dim]))
+        z = model.prior_distribution().sample(len(rows), seed=as_seed(0))
+        likelihood = model.decode(z)
         possible = np.isfinite(evidence.condition(likelihood, tf.constant(rows)).log_prob)
         if not possible.all():
             row = start + int(np.argmin(possible))

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.imputation.chains import Chains, ChainState
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.importance import WeightedDraws, WeightedState
@@ -117,13 +118,11 @@ def impute(
     )
     samples = -(-num_samples // COMPONENTS) if weighted else num_samples
     size = min(len(evidence.y), max(1, ROWS // max(COMPONENTS, num_draws)))
-    starts = range(0, len(evidence.y), size)
-    tick = _Ticker(method, len(starts) * (burn_in + samples), progress)
+    num_batches = -(-len(evidence.y) // size)
+    tick = _Ticker(method, num_batches * (burn_in + samples), progress)
     parts = []
-    for start in starts:
-        rows = evidence.y[start : start + size]
-        padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-        batch_seed = tf.random.experimental.stateless_fold_in(as_seed(seed), start)
+    for step, (padded, _) in enumerate(padded_batches(evidence.y, size)):
+        batch_seed = tf.random.experimental.stateless_fold_in(as_seed(seed), step * size)
         seeds = tf.unstack(tfp.random.split_seed(batch_seed, n=3))
 
         def tiled(copies: int, rows: np.ndarray = padded) -> tf.Tensor:

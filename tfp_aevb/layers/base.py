@@ -56,7 +56,8 @@ class NetworkDistribution(DistributionLayer):
 
     Args:
         params_size: number of parameters the distribution takes from the network.
-        hidden_units, activation, init_stddev: see `MLP`.
+        hidden_units: see `MLP`.
+        activation, init_stddev: see `MLP`; of the layer's own networks, whatever `network` has.
         network: in place of the MLP: a tf_keras layer or model from the inputs to [B, params_size],
             or a function from `params_size` to one.
 
@@ -79,15 +80,10 @@ class NetworkDistribution(DistributionLayer):
         super().__init__(self.distribution, **kwargs)
         self._params_size = int(params_size)
         self._has_own_network = network is None
+        self._network_options = {"activation": activation, "init_stddev": init_stddev}
         if network is None:
-            network = MLP(
-                params_size,
-                hidden_units,
-                activation,
-                init_stddev,
-                name="network",
-                dtype=self._dtype_policy,
-            )
+            options = {**self._network_options, "dtype": self._dtype_policy}
+            network = MLP(params_size, hidden_units, name="network", **options)
         elif not isinstance(network, tf_keras.layers.Layer):
             network = network(params_size)
         if not isinstance(network, tf_keras.layers.Layer):
@@ -139,15 +135,10 @@ class NetworkDistribution(DistributionLayer):
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments shared by all network distributions."""
+        config = {**super().get_config(), **self._network_options}
         if not self._has_own_network:
-            network = tf_keras.saving.serialize_keras_object(self.network)
-            return {**super().get_config(), "network": network}
-        return {
-            **super().get_config(),
-            "hidden_units": list(self.network.hidden_units),
-            "activation": self.network.activation,
-            "init_stddev": self.network.init_stddev,
-        }
+            return {**config, "network": tf_keras.saving.serialize_keras_object(self.network)}
+        return {**config, "hidden_units": list(self.network.hidden_units)}
 
     @classmethod
     def from_config(cls, config: dict) -> "NetworkDistribution":

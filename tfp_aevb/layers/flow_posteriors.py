@@ -85,8 +85,8 @@ class FlowPosterior(NetworkDistribution):
         num_steps: of the flow.
         flow_units: widths of the hidden layers of each step's network.
         context_size: C, of h.
-        hidden_units, activation, init_stddev: of the encoder's network, see `MLP`; the steps share
-            the last two.
+        hidden_units, network: of the encoder, see `NetworkDistribution`.
+        activation, init_stddev: of the encoder's MLP and of the steps' networks, see `MLP`.
     """
 
     def __init__(
@@ -109,9 +109,8 @@ class FlowPosterior(NetworkDistribution):
             context_size,
             num_steps,
             hidden_units=flow_units,
-            activation=self.network.activation,
-            init_stddev=self.network.init_stddev,
             dtype=self._dtype_policy,
+            **self._network_options,
         )
         self.latent_dim = latent_dim
         self.kind = kind

@@ -167,6 +167,9 @@ def _evaluate(
 ) -> tf.Tensor:
     """Applies a network to z [..., J'] and h [B, C], broadcast against each other, in float32."""
     static = z.shape[:-1]
+    # Behind a spline inside a loop the width of z is not known, but that of the network's inputs.
+    width = weights[0].shape[0] - (0 if context is None else context.shape[-1])
+    z = tf.ensure_shape(z, static.concatenate(width))
     if context is not None:
         static = tf.broadcast_static_shape(static, context.shape[:-1])
         shape = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], tf.shape(context)[:-1])
@@ -175,8 +178,8 @@ def _evaluate(
             for part in (z, context)
         )
         z = tf.concat([z, context], axis=-1)
-    width = z.shape[-1]
-    outputs = tf.cast(network.apply(weights, tf.reshape(z, [-1, width])), tf.float32)
+    flat = tf.reshape(z, [-1, z.shape[-1]])
+    outputs = tf.cast(network.apply(weights, flat), tf.float32)
     shape = tf.concat([tf.shape(z)[:-1], [network.output_size]], axis=0)
     outputs = tf.reshape(outputs, shape)
     return tf.ensure_shape(outputs, static.concatenate(network.output_size))

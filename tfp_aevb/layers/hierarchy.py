@@ -168,9 +168,9 @@ class HierarchicalPosterior(NetworkDistribution):
 
     Args:
         latent_dims: of z1, z2, ...
-        hidden_units: of the network from x to z1.
-        upper_hidden_units: of those from level to level.
-        activation, init_stddev: see `MLP`.
+        hidden_units, network: from x to z1, see `NetworkDistribution`.
+        upper_hidden_units: of the networks from level to level.
+        activation, init_stddev: of all these MLPs, see `MLP`.
     """
 
     def __init__(
@@ -184,11 +184,7 @@ class HierarchicalPosterior(NetworkDistribution):
         size = DiagonalGaussianPosterior.params_size(dims[0])
         super().__init__(size, hidden_units, **kwargs)
         self._dims, self._upper_hidden_units = dims, tuple(upper_hidden_units)
-        options = {
-            "activation": self.network.activation,
-            "init_stddev": self.network.init_stddev,
-            "dtype": self._dtype_policy,
-        }
+        options = {**self._network_options, "dtype": self._dtype_policy}
         self.steps = _steps(dims, self._upper_hidden_units, options)
 
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:

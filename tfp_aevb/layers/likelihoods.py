@@ -9,6 +9,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.bernoulli import LogitBernoulli, LogitBernoullis
 from tfp_aevb.layers.missing import ObservedElements, neutral_value
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 
@@ -78,18 +79,6 @@ def split_heads(params: tf.Tensor, num_heads: int, event_shape: Sequence[int]) -
     return [_to_event(head, event_shape) for head in tf.split(params, num_heads, axis=-1)]
 
 
-class _LogitBernoulli(tfd.Bernoulli):
-    """A Bernoulli whose log density takes one log-sigmoid an element, not two."""
-
-    def _log_prob(self, event: tf.Tensor) -> tf.Tensor:
-        logits = self.logits
-        labels = tf.cast(event, logits.dtype)
-        if labels.shape != logits.shape:
-            shape = tf.broadcast_dynamic_shape(tf.shape(labels), tf.shape(logits))
-            labels, logits = tf.broadcast_to(labels, shape), tf.broadcast_to(logits, shape)
-        return -tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
-
-
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class BernoulliLikelihood(Likelihood):
     """p(x|z): independent Bernoulli pixels, parameterised by logits (Eq. 11).
@@ -116,10 +105,8 @@ class BernoulliLikelihood(Likelihood):
     def new(params: tf.Tensor, event_shape: Sequence[int]) -> tfd.Distribution:
         """Returns the distribution with logits `params` [..., D]."""
         logits = _to_event(params, event_shape)
-        return tfd.Independent(
-            _LogitBernoulli(logits=logits, dtype=params.dtype),
-            reinterpreted_batch_ndims=len(event_shape),
-        )
+        elements = LogitBernoulli(logits=logits, dtype=params.dtype)
+        return LogitBernoullis(elements, reinterpreted_batch_ndims=len(event_shape))
 
     def distribution(self, params: tf.Tensor, *own_parameters: tf.Tensor) -> tfd.Distribution:
         """See `new`."""

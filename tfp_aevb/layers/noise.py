@@ -74,6 +74,23 @@ def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.gather(everything, _kept(rows, tf.shape(x)[0]))
 
 
+def own_rows(draw: Callable[[int | tf.Tensor], Any], count: tf.Tensor) -> Any:
+    """Returns `draw(count)`, tensors [B, ...] that are not made of noise by row.
+
+    Inside `batch_rows` all of the minibatch is drawn, and this device's rows are kept.
+    """
+    rows = _current_rows()
+    if rows is None:
+        return draw(count)
+    kept = _kept(rows, count)
+    return tf.nest.map_structure(lambda value: tf.gather(value, kept), draw(rows.total))
+
+
+def shared_normal(shape: Any, seed: tf.Tensor) -> tf.Tensor:
+    """Returns N(0, 1) draws, the same on every device."""
+    return tf.random.stateless_normal(shape, seed, alg=_algorithm())
+
+
 def normal_rows(
     sample_shape: tf.Tensor, batch_shape: tf.Tensor, event_shape: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
@@ -84,16 +101,16 @@ def normal_rows(
     rows = _current_rows()
     batch = batch_shape if rows is None else [rows.total]
     shape = tf.concat([sample_shape, batch, event_shape], axis=0)
-    noise = tf.random.stateless_normal(shape, seed, alg=_algorithm())
+    noise = shared_normal(shape, seed)
     if rows is None:
         return noise
     return tf.gather(noise, _kept(rows, batch_shape[0]), axis=-2)
 
 
-def device_seed(distribution: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the seed for drawing from `distribution` on this device.
+def device_seed(distribution: tfd.Distribution | None, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the seed for drawing from `distribution`, or for other noise, on this device.
 
-    A `RowNoise` keeps its rows of one common stream. Any other distribution takes a stream of its
+    A `RowNoise` keeps its rows of one common stream. Anything else takes a stream of its
     own on each device: correct, but not equal for other numbers of devices.
     """
     rows = _current_rows()

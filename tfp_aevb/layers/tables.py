@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
 from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.count_likelihoods import NegativeBinomial
 from tfp_aevb.layers.likelihoods import Support
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 
@@ -110,9 +111,7 @@ class MixedColumns(tfd.Distribution):
         log_rate = bounded_log_variance(log_rate + constants(layout.count, "shift"))
         log_dispersion = bounded_log_variance(log_dispersion) * tf.ones_like(log_rate)
         self._rate = tf.exp(log_rate)
-        self._counts = tfd.NegativeBinomial(
-            tf.exp(log_dispersion), logits=log_rate - log_dispersion
-        )
+        self._counts = NegativeBinomial(tf.exp(log_dispersion), logits=log_rate - log_dispersion)
         self._logits = take(layout.starts[layout.binary])
         category_logits = tf.where(layout.is_real_category, take(layout.categories), -1e9)
         self._log_probs = tf.nn.log_softmax(category_logits)  # [..., C, K]
@@ -165,17 +164,14 @@ class MixedColumns(tfd.Distribution):
         return tf.where(missing, 0.0, tf.gather(parts, self._layout.columns_by_kind, axis=-1))
 
     def _sample_n(self, n: int | tf.Tensor, seed: Any = None) -> tf.Tensor:
-        seeds = tfp.random.split_seed(seed, n=5)
+        seeds = tfp.random.split_seed(seed, n=4)
 
         def noise(like: tf.Tensor) -> tf.Tensor:
             return tf.concat([[n], tf.shape(like)], axis=0)
 
         eps = tf.random.stateless_normal(noise(self._loc), seeds[0])
         real = self._loc + tf.exp(0.5 * self._log_variance) * eps
-        # A Poisson of a Gamma: TFP's own draw of the negative binomial has no XLA.
-        dispersion = self._counts.total_count
-        rate = tfd.Gamma(dispersion, dispersion / self._rate).sample(n, seed=seeds[1])
-        count = tfd.Poisson(tf.maximum(rate, 1e-10)).sample(seed=seeds[4])
+        count = self._counts.sample(n, seed=seeds[1])
         uniform = tf.random.stateless_uniform(noise(self._logits), seeds[2])
         binary = tf.cast(uniform < tf.sigmoid(self._logits), self.dtype)
         uniform = tf.random.stateless_uniform(noise(self._log_probs), seeds[3], minval=1e-30)

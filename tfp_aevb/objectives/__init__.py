@@ -9,10 +9,12 @@ from tfp_aevb.objectives.importance_weighted import (
     sticking_the_landing,
     vimco,
 )
+from tfp_aevb.objectives.kl_weight import KLWeight
 from tfp_aevb.objectives.sgvb import (
     Bound,
     LogLikelihood,
     analytic_kl,
+    evidence_bound,
     minibatch_bound,
     negative_log_parameter_prior,
     score_function,
@@ -21,9 +23,10 @@ from tfp_aevb.objectives.sgvb import (
 )
 
 PAPER_OBJECTIVES = {"sgvb_a": sgvb_a, "sgvb_b": sgvb_b, "score_function": score_function}
+# Those whose value is the evidence lower bound, Eq. 2.
+EVIDENCE_OBJECTIVES = {**PAPER_OBJECTIVES, "stl": sticking_the_landing}
 OBJECTIVES = {
-    **PAPER_OBJECTIVES,
-    "stl": sticking_the_landing,
+    **EVIDENCE_OBJECTIVES,
     "iwae": importance_weighted,
     "dreg": doubly_reparameterized,
     "vimco": vimco,
@@ -33,12 +36,15 @@ OBJECTIVES = {
 }
 
 __all__ = [
+    "EVIDENCE_OBJECTIVES",
     "OBJECTIVES",
     "PAPER_OBJECTIVES",
     "Bound",
+    "KLWeight",
     "LogLikelihood",
     "analytic_kl",
     "doubly_reparameterized",
+    "evidence_bound",
     "f_divergence",
     "importance_weighted",
     "minibatch_bound",

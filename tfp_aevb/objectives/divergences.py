@@ -7,11 +7,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.objectives.importance_weighted import _bound, _Draws
+from tfp_aevb.objectives.importance_weighted import Draws, check_several, weighted_bound
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
 
 # Those of `tfp.vi` that are 0 at u = 1 and take no parameter. As functions of normalised weights,
-# whose mean is 1, all terms c (u - 1) are 0: `chi_square` is `pearson`.
+# whose mean is 1, all terms c (u - 1) are 0: `chi_square` is `pearson`. `log1p_abs` is one too, but
+# grows as 1/u: one draw with no weight decides its value, which overflows at log u = -89. These
+# grow no faster than log u at 0, and u is at most K.
 DIVERGENCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "arithmetic_geometric": partial(tfp.vi.arithmetic_geometric, self_normalized=True),
     "jeffreys": tfp.vi.jeffreys,
@@ -61,15 +63,14 @@ def f_divergence(
             f"`divergence` must be one of {', '.join(DIVERGENCES)}, which are 0 where normalised p "
             f"and q are the same, got {divergence!r}"
         )
-    if isinstance(num_samples, int) and num_samples < 2:
-        raise ValueError(f"objective 'f_divergence' needs at least 2 samples, got {num_samples}")
+    check_several("f_divergence", num_samples)
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
     log_q = posterior.log_prob(z)
     # At stopped draws only p's parameters have a gradient; XLA computes the values once.
     fixed = tf.stop_gradient(z)
-    held = _Draws(fixed, log_likelihood(fixed), prior.log_prob(fixed), tf.stop_gradient(log_q))
-    bound = _bound(held)
+    held = Draws(fixed, log_likelihood(fixed), prior.log_prob(fixed), tf.stop_gradient(log_q))
+    bound = weighted_bound(held)
     # Without that gradient, what is left is along the draws: q's alone.
     log_weights = log_likelihood(z) + prior.log_prob(z) - log_q
     log_weights -= held.log_weights - tf.stop_gradient(held.log_weights)

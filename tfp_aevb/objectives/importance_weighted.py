@@ -17,7 +17,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
     """K draws of z [K, B, J] and log densities [K, B] there."""
 
     z: tf.Tensor
@@ -57,7 +57,7 @@ def importance_weighted(
     """
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
-    return _bound(_at(z, posterior, prior, log_likelihood))
+    return weighted_bound(draws_at(z, posterior, prior, log_likelihood))
 
 
 def sticking_the_landing(
@@ -74,7 +74,7 @@ def sticking_the_landing(
     """
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
-    draws = _at(z, posterior, prior, log_likelihood)
+    draws = draws_at(z, posterior, prior, log_likelihood)
     draws = draws._replace(log_q=_path_only(draws.log_q, posterior, z))
     reconstruction = tf.reduce_mean(draws.reconstruction, axis=0)
     elbo = tf.reduce_mean(draws.log_weights, axis=0)
@@ -98,10 +98,10 @@ def doubly_reparameterized(
     z = posterior.sample(num_samples, seed=seed)
     into_z = _GradientScale()
     z = into_z(z)
-    draws = _at(z, posterior, prior, log_likelihood)
+    draws = draws_at(z, posterior, prior, log_likelihood)
     draws = draws._replace(log_q=_path_only(draws.log_q, posterior, z))
     into_z.scale = tf.nn.softmax(draws.log_weights, axis=0)[..., tf.newaxis]  # [K, B, 1]
-    return _bound(draws)
+    return weighted_bound(draws)
 
 
 def vimco(
@@ -119,20 +119,20 @@ def vimco(
     Raises:
         ValueError: if K is 1, where there are no others.
     """
-    if isinstance(num_samples, int) and num_samples < 2:
-        raise ValueError(f"objective 'vimco' needs at least 2 samples, got {num_samples}")
+    check_several("vimco", num_samples)
     z = tf.stop_gradient(posterior.sample(num_samples, seed=seed))
-    draws = _at(z, posterior, prior, log_likelihood)
+    draws = draws_at(z, posterior, prior, log_likelihood)
     log_weights = tf.stop_gradient(draws.log_weights)  # [K, B]
     count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-    others = (tf.reduce_sum(log_weights, axis=0) - log_weights) / (count - 1.0)
+    # Where K, a tensor, is 1: no baseline, which leaves the value L_1 and the plain score function.
+    others = tf.math.divide_no_nan(tf.reduce_sum(log_weights, axis=0) - log_weights, count - 1.0)
     # [k, k', B]: the log weights, the k-th replaced.
     is_self = tf.eye(tf.shape(log_weights)[0], dtype=tf.bool)[..., tf.newaxis]
     replaced = tf.where(is_self, others, log_weights[tf.newaxis])
     without = tf.reduce_logsumexp(replaced, axis=1)
     signal = tf.reduce_logsumexp(log_weights, axis=0) - without  # [K, B]
     score = tf.reduce_sum(signal * draws.log_q, axis=0)
-    bound = _bound(draws)
+    bound = weighted_bound(draws)
     return bound._replace(elbo=bound.elbo + score - tf.stop_gradient(score))
 
 
@@ -147,15 +147,18 @@ def reweighted_wake_sleep(
 
     p's parameters ascend L_K; q's ascend the weighted average of log q(z[k]|x), which descends
     KL(p(z|x) || q(z|x)), not the bound ("wake-phase q-update"). It needs no reparameterisation.
-    Arguments are those of `importance_weighted`. With K = 1 q's gradient is that of a weight of 1
-    and has mean zero: use at least 2.
+    Arguments are those of `importance_weighted`.
+
+    Raises:
+        ValueError: if K is 1, where each weight is 1 and q's gradient has mean zero.
     """
+    check_several("rws", num_samples)
     z = tf.stop_gradient(posterior.sample(num_samples, seed=seed))
-    draws = _at(z, posterior, prior, log_likelihood)
+    draws = draws_at(z, posterior, prior, log_likelihood)
     shares = tf.stop_gradient(tf.nn.softmax(draws.log_weights, axis=0))
-    # `_bound` gives q the gradient -sum(shares d log q): twice its negative makes it positive.
+    # `weighted_bound` gives q the gradient -sum(shares d log q): twice its negative turns it.
     turned = 2.0 * tf.reduce_sum(shares * draws.log_q, axis=0)
-    bound = _bound(draws)
+    bound = weighted_bound(draws)
     return bound._replace(elbo=bound.elbo + turned - tf.stop_gradient(turned))
 
 
@@ -190,29 +193,51 @@ def renyi(
         raise ValueError(f"`alpha` must be in [0, 1], where the value is a bound, got {alpha}")
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
-    return _bound(_at(z, posterior, prior, log_likelihood), 1.0 - alpha)
+    return weighted_bound(draws_at(z, posterior, prior, log_likelihood), 1.0 - alpha)
 
 
-def _at(
+def check_several(objective: str, num_samples: int | tf.Tensor) -> None:
+    """Raises a `ValueError` if K is known to be 1: the objective's gradient of q needs more."""
+    if isinstance(num_samples, int) and num_samples < 2:
+        raise ValueError(f"objective {objective!r} needs at least 2 samples, got {num_samples}")
+
+
+def draws_at(
     z: tf.Tensor,
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
-) -> _Draws:
-    return _Draws(z, log_likelihood(z), prior.log_prob(z), posterior.log_prob(z))
+) -> Draws:
+    """Returns the log densities at draws `z` [K, B, J]."""
+    return Draws(z, log_likelihood(z), prior.log_prob(z), posterior.log_prob(z))
 
 
-def _bound(draws: _Draws, power: float = 1.0) -> Bound:
+def weighted_bound(draws: Draws, power: float = 1.0) -> Bound:
     """Returns 1 / power log 1/K sum{ w[k]^power }, and its terms."""
     log_weights = draws.log_weights
-    if power == 0.0:  # the limit
-        elbo = tf.reduce_mean(log_weights, axis=0)
-    else:
-        count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
-        elbo = (tf.reduce_logsumexp(power * log_weights, axis=0) - tf.math.log(count)) / power
+    elbo = _log_power_mean(log_weights, power)
     shares = tf.nn.softmax(power * log_weights, axis=0)
     reconstruction = tf.reduce_sum(shares * draws.reconstruction, axis=0)
     return Bound(elbo, reconstruction, reconstruction - elbo)
+
+
+def _log_power_mean(log_weights: tf.Tensor, power: float) -> tf.Tensor:
+    """Returns 1 / power log 1/K sum{ w[k]^power } [B], accurate for any power from 0 to 1.
+
+    Where the powers are nearly 1 the logarithm of their mean is nearly 0, and dividing by a small
+    power would blow up its rounding: there it is taken of what they differ from 1 by, with the mean
+    log weight in front.
+    """
+    if power == 0.0:  # the limit
+        return tf.reduce_mean(log_weights, axis=0)
+    count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+    apart = (tf.reduce_logsumexp(power * log_weights, axis=0) - tf.math.log(count)) / power
+    spread = tf.reduce_max(log_weights, axis=0) - tf.reduce_min(log_weights, axis=0)
+    is_near = power * spread < 1.0
+    near = tf.where(is_near, log_weights, 0.0)  # the other branch's gradient is 0 then, not NaN
+    middle = tf.reduce_mean(near, axis=0)
+    excess = tf.reduce_mean(tf.math.expm1(power * (near - middle)), axis=0)
+    return tf.where(is_near, middle + tf.math.log1p(excess) / power, apart)
 
 
 def _path_only(log_q: tf.Tensor, posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:

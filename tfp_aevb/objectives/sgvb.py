@@ -11,6 +11,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.objectives.sums import total
+
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -92,6 +94,27 @@ def score_function(
     return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
 
 
+def evidence_bound(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    log_likelihood: LogLikelihood,
+    num_samples: int = 1,
+    seed: tf.Tensor | None = None,
+) -> Bound:
+    """Estimates the evidence lower bound of any q and p, by the best estimator for them.
+
+    That is `sgvb_b`, without a closed-form KL `sgvb_a`, and where q is not reparameterised
+    `score_function`. Arguments and result are those of `sgvb_a`.
+    """
+    arguments = (posterior, prior, log_likelihood, num_samples, seed)
+    if not _is_reparameterized(posterior):
+        return score_function(*arguments)
+    try:
+        return sgvb_b(*arguments)
+    except NotImplementedError:
+        return sgvb_a(*arguments)
+
+
 def analytic_kl(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
     """Returns KL(q(z|x) || p(z)) in closed form (Appendix B), [B] in nats.
 
@@ -139,7 +162,7 @@ def negative_log_parameter_prior(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
 
     1/2 sum{ w^2 }: divided by N, the weight decay of the per-datapoint loss. Scalar, nats.
     """
-    return tf.add_n([tf.nn.l2_loss(tf.cast(w, tf.float32)) for w in parameters])
+    return 0.5 * tf.add_n([total(tf.square(tf.cast(w, tf.float32))) for w in parameters])
 
 
 def _monte_carlo_bound(
@@ -172,10 +195,14 @@ def _name(distribution: tfd.Distribution) -> str:
     return getattr(distribution, "tensor_distribution", distribution).name
 
 
+def _is_reparameterized(posterior: tfd.Distribution) -> bool:
+    parts = tf.nest.flatten(posterior.reparameterization_type)
+    return all(part == tfd.FULLY_REPARAMETERIZED for part in parts)
+
+
 def check_reparameterized(posterior: tfd.Distribution) -> None:
     """Raises a `ValueError` unless the draws of `posterior` are reparameterised."""
-    parts = tf.nest.flatten(posterior.reparameterization_type)
-    if any(part != tfd.FULLY_REPARAMETERIZED for part in parts):
+    if not _is_reparameterized(posterior):
         raise ValueError(
             f"{_name(posterior)} is not reparameterised, so the SGVB gradient would be wrong; "
             "use a reparameterised q(z|x) or objective 'score_function'"

@@ -73,7 +73,7 @@ def build_report(
     x = observations(dataset.test, dataset)[: options.num_datapoints]
     diagnosis = diagnose(model, x, num_refined=options.num_refined, seed=options.seed)
     say("pictures")
-    drawn = make_figures(model, dataset, run, options.seed)
+    drawn = make_figures(model, dataset, run, config.eval_split, options.seed)
     test = bounds["test"]
     step = int(model.optimizer.iterations.numpy())
     # Without noise or KL term, what is ascended is no bound.

@@ -67,7 +67,8 @@ class JointAEVB(AEVB):
             x one vector [D], laid end to end.
         given: observed parts whose density does not count: p(x|z, u) for u given.
         partly_observed: latents that are known for some datapoints. The encoder must then return a
-            joint distribution.
+            joint distribution, and the KL term, in which the known ones' log density is, has no
+            weight.
         global_latents: latents that all datapoints share; they depend on no other parts but each
             other. `num_data` is needed to evaluate before `fit`.
         **kwargs: see `AEVB`; `objective` is `sgvb_a` unless stated, for few joints have a KL
@@ -96,6 +97,12 @@ class JointAEVB(AEVB):
         if global_latents and objective not in ("sgvb_a", "stl"):
             raise ValueError(
                 f"`global_latents` need objective 'sgvb_a' or 'stl', got {objective!r}"
+            )
+        weights = {"kl_weight": 1.0, "kl_warmup_steps": 0, "free_bits": 0.0}
+        if partly_observed and any(kwargs.get(name, one) != one for name, one in weights.items()):
+            raise ValueError(
+                "`partly_observed` takes no `kl_weight`, `kl_warmup_steps` or `free_bits`: the "
+                "KL term holds the log density of known latents, which are data; leave them out"
             )
         theta = GlobalPosterior(parts) if global_latents else None
         several = len(parts.data.leaves) > 1

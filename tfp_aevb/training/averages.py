@@ -36,11 +36,16 @@ class WeightAverages(tf_keras.Model):
                 )
                 for i, variable in enumerate(self.trainable_variables)
             ]
-        self._update_averages(1.0)
+        self.restart_averages()
 
-    def _update_averages(self, share: float | None = None) -> None:
-        """Moves each average by `share`, 1 - momentum by default, of the way to its weight."""
-        share = 1.0 - self._ema_momentum if share is None else share
+    def restart_averages(self) -> None:
+        """Sets the averages to the weights, as `fit` does before the first update."""
+        for average, variable in self._averaged_pairs():
+            average.assign(variable)
+
+    def _update_averages(self) -> None:
+        """Moves each average by 1 - momentum of the way to its weight."""
+        share = 1.0 - self._ema_momentum
         for average, variable in self._averaged_pairs():
             average.assign(average + share * (variable - average))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import numpy_generator
 
-# Steps in one block. Blocks are padded to a fixed number of steps so that XLA compiles once.
+# Steps in one block at most. Blocks are padded to one number of steps so that XLA compiles once.
 MAX_BLOCK = 256
 MAX_BLOCK_BYTES = 1 << 25
 
@@ -72,25 +72,37 @@ class RowBatches:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
         self._x = x
-        self._batch_size = min(batch_size, len(x)) if on_device else batch_size
+        self._batch_size = min(batch_size, len(x))
         self._places = round_up(self._batch_size, num_devices)
         self._num_data = num_data or len(x)
         self._shuffle_seed = shuffle_seed
         self._data = tf.constant(x.x) if on_device else None
         self._updates_per_batch = updates_per_batch
         self.steps_per_epoch = -(-len(x) // self._batch_size) * updates_per_batch
-        self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * batch_size)
+        self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * self._places)
         self._epoch, self._order = -1, np.arange(len(x), dtype=np.int32)
 
-    def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
-        """Returns the minibatches of steps `first_step` and on; `iterator` is not used."""
+    def next_block(
+        self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
+    ) -> Block:
+        """Returns the minibatches of steps `first_step` and on, at most `num_steps`.
+
+        Args:
+            iterator: is not used.
+            first_step: number of the first.
+            num_steps: wanted.
+            padded_steps: K at most.
+        """
         del iterator
-        num_steps = min(num_steps, self.max_block)
-        rows = np.zeros([self.max_block, self._places], np.int32)
-        sizes = np.zeros([self.max_block], np.int32)
+        padded_steps = min(padded_steps, self.max_block)
+        num_steps = min(num_steps, padded_steps)
+        rows = np.zeros([padded_steps, self._places], np.int32)
+        sizes = np.zeros([padded_steps], np.int32)
         for i in range(num_steps):
             batch = self._rows(first_step + i)
-            rows[i, : len(batch)], sizes[i] = batch, len(batch)
+            # Places behind a short minibatch repeat its rows: of statistics that a network takes of
+            # a batch, too, each datapoint is a part.
+            rows[i], sizes[i] = np.resize(batch, self._places), len(batch)
         if self._data is None:
             values = np.zeros([*rows.shape, *self._x.event_shape], self._x.x.dtype)
             values[:num_steps] = self._x.x[rows[:num_steps]]

@@ -184,6 +184,7 @@ class Progress(tf_keras.callbacks.Callback):
         samples_seen: step -> datapoints used for training up to it.
         num_data: N, or `None` if it is not known.
         total_steps: updates of the whole run.
+        held_out: what the data of the log's `validation_` columns are called.
     """
 
     def __init__(
@@ -192,12 +193,14 @@ class Progress(tf_keras.callbacks.Callback):
         samples_seen: Callable[[int], int],
         num_data: int | None,
         total_steps: int,
+        held_out: str = "validation",
     ) -> None:
         super().__init__()
         self._log = log
         self._samples_seen = samples_seen
         self._num_data = num_data
         self._total_steps = total_steps
+        self._held_out = held_out
         self._line = ProgressLine()
 
     def set_model(self, model: tf_keras.Model) -> None:
@@ -223,12 +226,12 @@ class Progress(tf_keras.callbacks.Callback):
         speed = (seen - self._samples_seen(self._first_step)) / seconds
         steps_per_second = max(step - self._first_step, 1) / seconds
         left = (self._total_steps - step) / steps_per_second
-        validation = f"{self._log.rows[-1]['validation_elbo']:.2f}" if self._log.rows else "-"
+        held_out = f"{self._log.rows[-1]['validation_elbo']:.2f}" if self._log.rows else "-"
         epoch = f"epoch {seen / self._num_data:.1f}  " if self._num_data else ""
         train = f"{float(logs['elbo']):.2f}" if logs else "-"
         self._line.show(
             f"step {step:,}/{self._total_steps:,}  {epoch}"
-            f"bound train {train}  validation {validation}  {speed:,.0f} images/s  "
+            f"bound train {train}  {self._held_out} {held_out}  {speed:,.0f} images/s  "
             f"{clock(left)} left",
             now=now,
         )

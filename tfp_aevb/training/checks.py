@@ -1,9 +1,11 @@
 """Which settings of a run go together. Does not import TensorFlow."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tfp_aevb.training.parts import check_parts
+from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.training.parts import FLOWS, check_parts
 
 if TYPE_CHECKING:
     from tfp_aevb.training.config import TrainConfig
@@ -13,13 +15,58 @@ if TYPE_CHECKING:
 ABLATIONS = {"autoencoder": (False, False), "no_kl": (True, False), "mean_only": (False, True)}
 PAPER_OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")
 
+# Setting -> choices of others by which it has an effect: one of them is enough.
+OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "categories": {"likelihood": ("categorical",)},
+    "decoder_variance": {"likelihood": ("gaussian", "gaussian_sigmoid")},
+    "prior_components": {"prior": ("mixture", "vamp")},
+    "rank": {"posterior": ("low_rank",)},
+    "flow_steps": {"posterior": FLOWS, "prior": ("flow",)},
+    "parameter_draws": {"method": ("full_vb",)},
+    "parameter_kl": {"method": ("full_vb",)},
+    "chains": {"method": ("mcem",)},
+    "leapfrog_steps": {"method": ("mcem",)},
+    "e_step_updates": {"method": ("mcem",)},
+    "m_step_updates": {"method": ("mcem",)},
+    "renyi_alpha": {"objective": ("renyi",)},
+    "divergence": {"objective": ("f_divergence",)},
+    "learning_rate_decay_steps": {"learning_rate_schedule": ("cosine", "exponential")},
+}
+
 
 def check_together(config: "TrainConfig") -> None:
     """Raises a `ValueError`, one line with advice, unless the settings suit each other."""
+    _check_data(config)
     _check_method(config)
     _check_objective(config)
     _check_networks(config)
     check_parts(config)
+    for name, purpose in unused(vars(config)).items():
+        value = getattr(config, name)
+        if value != getattr(type(config), name):  # its default
+            raise ValueError(f"--{name} is for {purpose}; leave it out, got {value}")
+
+
+def unused(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Returns those of all settings that have no effect beside the others, and what each is for."""
+    found = {}
+    for name, owners in OWNERS.items():
+        if not any(settings[owner] in choices for owner, choices in owners.items()):
+            purposes = (f"--{owner}={', '.join(choices)}" for owner, choices in owners.items())
+            chosen = " and ".join(str(settings[owner]) for owner in owners)
+            found[name] = f"{' or '.join(purposes)}, not {chosen}"
+    if not settings["upper_latent_dims"]:
+        found["upper_hidden_units"] = "--upper_latent_dims, and there are none"
+    if not settings["stream"] or is_function_name(str(settings["dataset"])):
+        found["shuffle_buffer"] = "a TFDS set read by --stream"
+    return found
+
+
+def _check_data(config: "TrainConfig") -> None:
+    if config.train_on_validation and (config.is_streamed or config.eval_split != "test"):
+        raise ValueError(
+            "--train_on_validation needs data in memory, not a stream, and --eval_split=test"
+        )
 
 
 def _check_method(config: "TrainConfig") -> None:
@@ -66,7 +113,7 @@ def _check_objective(config: "TrainConfig") -> None:
         )
     if config.free_bits and config.objective == "sgvb_a":
         raise ValueError("--free_bits needs the KL in closed form: --objective=sgvb_b")
-    if config.objective in ("vimco", "f_divergence") and config.num_samples < 2:
+    if config.objective in ("vimco", "rws", "f_divergence") and config.num_samples < 2:
         raise ValueError(f"--objective={config.objective} needs --num_samples=2 or more, got 1")
     if config.renyi_alpha > 1.0:
         raise ValueError(f"--renyi_alpha must be at most 1, got {config.renyi_alpha}")
@@ -82,13 +129,6 @@ def _check_networks(config: "TrainConfig") -> None:
     if config.network == "conv" and (config.method == "full_vb" or is_table):
         what = "a table" if is_table else "--method=full_vb"
         raise ValueError(f"--network=conv is for images and point estimates, not for {what}")
-    if config.output_bias == "data" and config.likelihood == "continuous_bernoulli":
-        raise ValueError("--output_bias=data is not for --likelihood=continuous_bernoulli")
-    if is_table and config.decoder_variance != "per_pixel":
-        raise ValueError(
-            "--decoder_variance is not for --likelihood=mixed, whose real columns have a learned "
-            f"variance each, got {config.decoder_variance}; leave it out"
-        )
     if is_table and config.missing != "refuse":
         raise ValueError(
             "--missing is for arrays: a table's missing cells are always marginalised, with a mask "

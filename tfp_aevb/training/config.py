@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
-from tfp_aevb.training.checks import ABLATIONS, check_together
+from tfp_aevb.training.checks import ABLATIONS, check_together, unused
 from tfp_aevb.training.parts import (
     DIVERGENCES,
     LIKELIHOODS,
@@ -21,6 +21,7 @@ from tfp_aevb.training.parts import (
 # Settings that may differ when a run is resumed: they do not change what is computed.
 RESUMABLE = (
     "steps",
+    "patience",
     "data_dir",
     "checkpoint_secs",
     "progress",
@@ -66,6 +67,11 @@ class TrainConfig:
         "is at least their mean, real for other numbers, categorical for text",
     )
     num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
+    train_on_validation: bool = _setting(
+        False,
+        "train on the validation examples too, for a last run when the settings are chosen; needs "
+        "eval_split=test",
+    )
     data_dir: str | None = _setting(
         None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"
     )
@@ -237,6 +243,12 @@ class TrainConfig:
     )
     batch_size: int = _setting(100, "M, datapoints in a minibatch", lower=1)
     steps: int = _setting(20_000, "total number of updates", lower=1)
+    patience: int = _setting(
+        0,
+        "stop after so many intervals of eval_every without a better bound on eval_split, counted "
+        "when the KL has its full weight; 0: never",
+        lower=0,
+    )
     seed: int = _setting(0, "of initialisation, order, noise and binarisation", lower=0)
     precision: str = _setting(
         "float32", "of the networks; distributions are float32", ("float32", "mixed_bfloat16")
@@ -265,7 +277,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            self._check(field, getattr(self, field.name))
+            _check_value(field, getattr(self, field.name))
         for name in TUPLES:
             if any(number < 1 for number in getattr(self, name)):
                 raise ValueError(f"--{name} must be positive, got {list(getattr(self, name))}")
@@ -292,16 +304,6 @@ class TrainConfig:
         """Whether the training data are read as they are needed."""
         return self.stream or is_function_name(self.dataset)
 
-    def _check(self, field: dataclasses.Field, value: Any) -> None:
-        choices, lower = field.metadata["choices"], field.metadata["lower"]
-        if not _has_type(value, field.default):
-            expected = KINDS.get(type(field.default), "text")
-            raise ValueError(f"--{field.name} must be {expected}, got {value!r}")
-        if choices and value is not None and value not in choices:
-            raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, got {value!r}")
-        if lower is not None and not (lower <= value < math.inf):
-            raise ValueError(f"--{field.name} must be at least {lower:g}, got {value}")
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain JSON types."""
         values = dataclasses.asdict(self)
@@ -311,22 +313,40 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """Creates the config from `to_dict`'s result.
 
+        Runs of earlier versions may hold settings that had no effect, which are refused now: they
+        take their defaults.
+
         Raises:
             ValueError: if a setting is unknown or not valid.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
+        fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in values:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, 1)
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown setting {name!r}{hint}")
         lists = {name: tuple(values[name]) for name in TUPLES if isinstance(values.get(name), list)}
-        return cls(**{**values, **lists})
+        given = {**values, **lists}
+        defaults = {name: field.default for name, field in fields.items()}
+        for name in unused({**defaults, **given}):
+            _check_value(fields[name], given.pop(name, defaults[name]))
+        return cls(**given)
 
     def differences(self, other: "TrainConfig") -> list[str]:
         """Names the settings in which a run of `other` could not be gone on with as this one."""
         mine, theirs = self.to_dict(), other.to_dict()
         return [name for name in mine if name not in RESUMABLE and mine[name] != theirs[name]]
+
+
+def _check_value(field: dataclasses.Field, value: Any) -> None:
+    choices, lower = field.metadata["choices"], field.metadata["lower"]
+    if not _has_type(value, field.default):
+        expected = KINDS.get(type(field.default), "text")
+        raise ValueError(f"--{field.name} must be {expected}, got {value!r}")
+    if choices and value is not None and value not in choices:
+        raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, got {value!r}")
+    if lower is not None and not (lower <= value < math.inf):
+        raise ValueError(f"--{field.name} must be at least {lower:g}, got {value}")
 
 
 def _has_type(value: Any, default: Any) -> bool:

@@ -33,6 +33,8 @@ def load_data(config: TrainConfig) -> Dataset:
         columns=config.columns,
         allow_missing=config.missing != "refuse",
     )
+    if config.train_on_validation:
+        dataset = dataset.with_validation_in_train()
     return dataset.with_num_train(config.num_train) if config.num_train else dataset
 
 

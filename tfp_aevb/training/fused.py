@@ -14,9 +14,11 @@ from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_p
 from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
+from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.observations import Observations, as_observations, is_array
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
+from tfp_aevb.training.streams import StreamBatches
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
@@ -106,8 +108,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
             optimizer: a tf_keras optimizer or its name.
             jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
                 model. The same seed draws other random numbers with XLA than without.
-            steps_per_execution: updates run by one call of the compiled loop; by default as many
-                as take about a second. Results do not depend on it.
+            steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
+                loop; by default as many as take about a second. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
                 validation use; see `adopt_averages`. 0: none.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
@@ -119,7 +121,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 "the loss is minus the bound, the metrics are its terms"
             )
         jit_compile = self.suits_xla if jit_compile is None else jit_compile
-        self._adaptive_blocks = steps_per_execution is None
+        self._largest_block = steps_per_execution
         self._compile_arguments = {
             "jit_compile": jit_compile,
             "steps_per_execution": steps_per_execution,
@@ -170,7 +172,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
             y: ignored; `fit(x, x)` is `fit(x)`.
             batch_size: M, for arrays and streams (default 100).
             validation_split: fraction of `x`, from its end, to validate on.
-            validation_data: to validate on after each epoch; like `x`, or a tuple that starts so.
+            validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
+                that starts so.
             validation_batch_size: for arrays.
             shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch).
             steps_per_epoch: updates in an epoch; by default as many as the data give.
@@ -201,8 +204,10 @@ class FusedModel(WeightAverages, tf_keras.Model):
             if kwargs.get("validation_steps") is None:
                 uncounted |= held_out.has_unknown_length
         self._train_batches = train.batches
+        if self._is_compiled and not self.optimizer.iterations.numpy():
+            self.restart_averages()  # the weights may have been set since `compile`
         try:
-            with self._single_steps(uncounted):
+            with self._own_blocks(single=True) if uncounted else contextlib.nullcontext():
                 return super().fit(
                     train.x,
                     validation_data=validation_data,
@@ -210,6 +215,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
                     **kwargs,
                 )
         finally:
+            if isinstance(train.batches, StreamBatches):
+                train.batches.close()
             self._train_batches, self._eval_batches = None, outer_eval_batches
 
     def evaluate(
@@ -222,21 +229,28 @@ class FusedModel(WeightAverages, tf_keras.Model):
         """
         del y
         if kwargs.get("_use_cached_eval_dataset"):
-            with self._averaged_weights():
+            with self._own_blocks(), self._averaged_weights():
                 return super().evaluate(x, **kwargs)
         outer_eval_batches = self._eval_batches
         source = evaluation_source(self, x, batch_size)
         self._eval_batches = source.batches
         try:
             uncounted = kwargs.get("steps") is None and source.has_unknown_length
-            with self._single_steps(uncounted), self._averaged_weights():
+            with self._own_blocks(single=uncounted), self._averaged_weights():
                 return super().evaluate(source.x, **kwargs)
         finally:
             self._eval_batches = outer_eval_batches
 
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
+        # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
+        with self._own_blocks(single=True):
+            return super().predict(*args, **kwargs)
+
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
-    _adaptive_blocks = True
+    # Steps in a block at most; `None`: as many as take about a second.
+    _largest_block: int | None = None
     _fitted_num_data: int | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
@@ -257,18 +271,23 @@ class FusedModel(WeightAverages, tf_keras.Model):
         return self.parameter_prior is not None
 
     @contextlib.contextmanager
-    def _single_steps(self, needed: bool) -> Iterator[None]:
-        """Steps one by one if `needed`: Keras has to meet the end of a stream it cannot count."""
-        if not needed or self._steps_per_execution is None:  # not compiled: Keras will say so
+    def _own_blocks(self, *, single: bool = False) -> Iterator[None]:
+        """Restores the blocks' size afterwards.
+
+        Args:
+            single: steps one by one; Keras has to meet the end of a stream it cannot count.
+        """
+        if self._steps_per_execution is None:  # not compiled: Keras will say so
             yield
             return
-        before = self._adaptive_blocks, int(self._steps_per_execution.numpy())
-        self._adaptive_blocks = False
-        self._steps_per_execution.assign(1)
+        before = self._largest_block, int(self._steps_per_execution.numpy())
+        if single:
+            self._largest_block = 1
+            self._steps_per_execution.assign(1)
         try:
             yield
         finally:
-            self._adaptive_blocks = before[0]
+            self._largest_block = before[0]
             self._steps_per_execution.assign(before[1])
 
     def make_train_function(self, force: bool = False) -> Callable:
@@ -291,11 +310,12 @@ class FusedModel(WeightAverages, tf_keras.Model):
             assert source is not None  # `fit` and `evaluate` set it
             counter = self.optimizer.iterations if train else self._test_counter
             todo = int(self._steps_per_execution.numpy())
+            padded_steps = self._largest_block or MAX_BLOCK
             started, done = time.perf_counter(), 0
             while done < todo:
                 first_step = int(counter.numpy())
                 try:
-                    block = source.next_block(iterator, first_step, todo - done)
+                    block = source.next_block(iterator, first_step, todo - done, padded_steps)
                 except (StopIteration, tf.errors.OutOfRangeError):
                     if not done:
                         raise
@@ -311,7 +331,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
                     self._fitted_num_data = int(block.num_data[num_steps - 1])
                 else:
                     counter.assign_add(num_steps)
-            if train and self._adaptive_blocks:
+            if self._largest_block is None:
                 self._adapt_block(done, time.perf_counter() - started)
             return {metric.name: metric.result() for metric in self.averages}
 
@@ -334,8 +354,14 @@ class FusedModel(WeightAverages, tf_keras.Model):
         return self.minibatch_loss(bound.elbo, batch), bound
 
     def minibatch_loss(self, values: tf.Tensor, batch: Minibatch) -> tf.Tensor:
-        """Returns minus the mean of `values` [B] nats, penalised by the parameters' prior."""
+        """Returns minus the mean of `values` [B] nats, penalised by the parameters' prior.
+
+        As in Keras, what layers' regularisers and `add_loss` ask for is added as it is, once, to
+        the loss of a datapoint.
+        """
         loss = -minibatch_bound(values, 1.0, batch.weights, batch.size)
+        for added in added_losses(self):
+            loss += added / batch.num_devices
         if self.parameter_prior:
             penalty = negative_log_parameter_prior(self.trainable_variables)
             loss += penalty / (batch.num_data * batch.num_devices)
@@ -346,7 +372,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
         variables = self.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            loss, bound = self.training_loss(batch)
+            with layer_calls(self, True, batch.seed):
+                loss, bound = self.training_loss(batch)
         return loss, bound, tape.gradient(loss, variables)
 
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:

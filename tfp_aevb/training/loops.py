@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfp_aevb.layers.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
+from tfp_aevb.training.layer_calls import layer_calls
 from tfp_aevb.training.observations import read_values
 from tfp_aevb.training.random import step_seeds
 
@@ -61,7 +62,7 @@ def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Te
 
     # Under a strategy the sum over devices and the update stay outside the XLA program.
     device_step = compiled(partial(_device_step, model, purpose), model.jit_compile)
-    return tf.function(partial(_run_block_on_devices, model, device_step))
+    return tf.function(partial(_run_block_on_devices, model, purpose, device_step))
 
 
 def _minibatch(
@@ -105,7 +106,8 @@ def _step(
     if purpose == "train":
         loss, bound, gradients = model.losses_and_gradients(batch)
     else:
-        (loss, bound), gradients = model.training_loss(batch), []
+        with layer_calls(model, False, batch.seed):
+            (loss, bound), gradients = model.training_loss(batch), []
     return _sums(loss, bound, batch), gradients
 
 
@@ -129,6 +131,13 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
     for metric, total in zip(model.averages, totals, strict=True):
         metric.total.assign(total)
         metric.count.assign_add(count)
+    return _with_parameters_checked(model, purpose, block, done)
+
+
+def _with_parameters_checked(
+    model: "FusedModel", purpose: str, block: Block, done: tf.Tensor
+) -> tf.Tensor:
+    """Returns `done`, or `BAD_PARAMETERS`."""
     if purpose != "train":
         return done
     sound = [tf.reduce_all(tf.math.is_finite(v)) for v in model.trainable_variables]
@@ -147,7 +156,9 @@ def _device_step(
         return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
 
 
-def _run_block_on_devices(model: "FusedModel", device_step: Callable, block: Block) -> tf.Tensor:
+def _run_block_on_devices(
+    model: "FusedModel", purpose: str, device_step: Callable, block: Block
+) -> tf.Tensor:
     strategy = model.distribute_strategy
 
     def run_on_device(i: tf.Tensor) -> tf.Tensor:
@@ -171,4 +182,4 @@ def _run_block_on_devices(model: "FusedModel", device_step: Callable, block: Blo
     done, _ = tf.while_loop(
         lambda i, finite: finite & (i < block.num_steps), step, [tf.constant(0), tf.constant(True)]
     )
-    return done
+    return _with_parameters_checked(model, purpose, block, done)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfp_aevb.layers.noise import uniform_like
 from tfp_aevb.training.supports import check_unit_range, check_values
 
+_PART = 1 << 18
+
 
 class Observations:
     """Datapoints and how to read them: `x / scale`, then binarised afresh at each use if asked.
@@ -70,13 +72,24 @@ class Observations:
         if self.dynamic_binarization:
             check_values(np.array([0.0, 1.0], np.float32), 1.0, support)
             return
-        values = np.unique(self.x) if self.x.dtype == np.uint8 else self._known()
+        values = self._known()
+        if self.x.dtype == np.uint8 and support not in ("binary", "unit"):  # these only compare
+            values = _byte_values(self.x)
         check_values(values, self.scale, support)
 
     def _known(self) -> np.ndarray:
         """The values that are not missing."""
         has_gaps = self.allow_missing and self.x.dtype != np.uint8
         return self.x[~np.isnan(self.x)] if has_gaps else self.x
+
+
+def _byte_values(x: np.ndarray) -> np.ndarray:
+    """Returns the different values of uint8 `x`."""
+    # Counted in parts: as an index each value takes eight bytes.
+    flat, counts = x.reshape(-1), np.zeros(256, np.int64)
+    for start in range(0, flat.size, _PART):
+        counts += np.bincount(flat[start : start + _PART], minlength=256)
+    return np.flatnonzero(counts).astype(np.uint8)
 
 
 def read_values(

@@ -80,11 +80,6 @@ def check_parts(config: "TrainConfig") -> None:
             f"--likelihood={config.likelihood} takes the data as they are: it needs "
             f"--binarize=none, got {config.binarize}"
         )
-    if config.method == "wake_sleep" and config.xla and "negative_binomial" in config.likelihood:
-        raise ValueError(
-            "--method=wake_sleep draws from the likelihood, and XLA cannot draw from "
-            f"{config.likelihood}; use --noxla"
-        )
 
 
 def _check_latents(config: "TrainConfig") -> None:

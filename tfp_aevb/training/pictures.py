@@ -20,16 +20,20 @@ NUM_SAMPLES = 100
 MANIFOLD_SIDE = 20
 
 
-def make_figures(model: AEVB, dataset: Dataset, run: Workdir, seed: int) -> dict[str, Figure]:
+def make_figures(
+    model: AEVB, dataset: Dataset, run: Workdir, followed: str, seed: int
+) -> dict[str, Figure]:
     """Returns the run's learning curves, and pictures of its model on the test set, by name.
 
     Args:
         model: the trained model.
         dataset: the run's data.
         run: whose `metrics.csv` is read.
+        followed: the split that was followed while training.
         seed: of the samples, and of dynamic binarisation.
     """
-    drawn = {"learning_curves": figures.learning_curves_figure(figures.read_metrics(run.metrics))}
+    history = figures.read_metrics(run.metrics)
+    drawn = {"learning_curves": figures.learning_curves_figure(history, held_out=followed)}
     x = as_seen(dataset.test, dataset, NUM_ENCODED, seed)
     loc = posterior_moments(model.encode(x))[0].numpy()
     labels = None if dataset.test.labels is None else dataset.test.labels[: len(x)]
@@ -43,7 +47,14 @@ def make_figures(model: AEVB, dataset: Dataset, run: Workdir, seed: int) -> dict
 
 
 def draw_figures(
-    model: AEVB, dataset: Dataset, run: Workdir, *, seed: int, file_format: str = "png", dpi: int
+    model: AEVB,
+    dataset: Dataset,
+    run: Workdir,
+    followed: str,
+    *,
+    seed: int,
+    file_format: str = "png",
+    dpi: int,
 ) -> list[Path]:
     """Writes the pictures of `make_figures` into the run's `figures/`.
 
@@ -51,6 +62,7 @@ def draw_figures(
         model: the trained model.
         dataset: the run's data.
         run: where `metrics.csv` is read and the pictures are written.
+        followed: the split that was followed while training.
         seed: of the samples, and of dynamic binarisation.
         file_format: png, pdf or svg.
         dpi: dots per inch, for png.
@@ -60,7 +72,7 @@ def draw_figures(
     """
     run.figures.mkdir(exist_ok=True)
     paths = []
-    for name, figure in make_figures(model, dataset, run, seed).items():
+    for name, figure in make_figures(model, dataset, run, followed, seed).items():
         paths.append(run.figures / f"{name}.{file_format}")
         run.check_present()
         figures.save_figure(figure, paths[-1], dpi=dpi)

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.files import write_json
 from tfp_aevb.model import AEVB
@@ -17,6 +18,7 @@ from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import check_data, load_data, observations
+from tfp_aevb.training.early_stopping import stop_reason
 from tfp_aevb.training.metrics_log import MetricsLog
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.pictures import draw_figures
@@ -45,17 +47,19 @@ def finish(
         bounds[name] = model.evaluate(observations(split, dataset), verbose=0, return_dict=True)
         bounds[name]["datapoints"] = len(split.x)
         signals.raise_if_stopped(step)
-    draw_figures(model, dataset, run, seed=config.seed, dpi=DPI)
+    draw_figures(model, dataset, run, config.eval_split, seed=config.seed, dpi=DPI)
     signals.raise_if_stopped(step)
     run.check_present()
     export_saved_model(model, run.saved_model)
     last = log.rows[-1]
     summary = {
         "test_elbo": bounds["test"]["elbo"],
+        "note": bound_note(model),
         "bounds_nats_per_datapoint": bounds,
         "objective": config.objective,
         "num_samples": config.num_samples,
         "steps": step,
+        "stopped_because": stop_reason(log.rows, config) or f"--steps={config.steps} are done",
         "samples_seen": int(last["samples_seen"]),
         "images_per_second": statistics.median(row["images_per_second"] for row in log.rows),
         "training_seconds": last["seconds"],

@@ -30,6 +30,7 @@ from tfp_aevb.training.devices import (
     make_strategy,
     mean_over_devices,
 )
+from tfp_aevb.training.early_stopping import RunPatience, stop_reason
 from tfp_aevb.training.fused import NonFiniteBoundError
 from tfp_aevb.training.metrics_log import MetricsLog
 from tfp_aevb.training.output_bias import start_output_bias
@@ -48,6 +49,8 @@ def train_and_evaluate(
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Trains a model, or goes on with it, until `config.steps`; then evaluates and exports it.
+
+    With `config.patience` training may end before.
 
     Everything of the run is written to `workdir` (see README). Calling it again resumes from the
     newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
@@ -101,7 +104,8 @@ def train_and_evaluate(
             if strategy.num_replicas_in_sync > 1:  # what follows is the work of one device
                 model = build_run_model()
                 shared.restore(model)
-            model.num_data = model.num_data or config.steps * config.batch_size
+            steps = int(model.optimizer.iterations.numpy())
+            model.num_data = model.num_data or steps * config.batch_size
             return finish(config, run, dataset, model, signals)
     except WriteError as error:
         raise WriteError(
@@ -152,6 +156,7 @@ def _train(
         if not step:
             if config.output_bias == "data":
                 start_output_bias(model.decoder, observations(dataset.train, dataset))
+                model.restart_averages()
             checkpoints.save(model)
         elif is_chief(model.distribute_strategy):
             print(f"{run.path}: resuming at step {step}", file=sys.stderr)
@@ -207,17 +212,21 @@ def _fit(
         updates_per_batch=model.updates_per_batch,
     )
     epoch_size = dataset.num_data or config.num_data or None
-    run_log = RunLog(log, seen, epoch_size)
+    run_log, patience = RunLog(log, seen, epoch_size), RunPatience(log, config)
+    patience.set_model(model)
     callbacks: list[tf_keras.callbacks.Callback] = [
         run_log,
+        patience,
         TensorBoardLog(run.tensorboard, config, dataset),
         *extra,
     ]
     if config.progress:
-        callbacks.append(Progress(log, seen, epoch_size, config.steps))
+        callbacks.append(Progress(log, seen, epoch_size, config.steps, config.eval_split))
     # The last, for it may end the run: what belongs to the step must have been written by then.
     callbacks.append(RunCheckpoints(checkpoints, config, signals))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
+        if patience.is_over:
+            break
         model.fit(
             train,
             batch_size=config.batch_size,
@@ -228,7 +237,9 @@ def _fit(
             callbacks=callbacks,
             verbose=0,
         )
-    if log.rows and log.rows[-1]["step"] == config.steps:
+    if patience.is_over and is_chief(model.distribute_strategy):
+        print(f"{run.path}: {stop_reason(log.rows, config)}", file=sys.stderr)
+    if patience.is_over or (log.rows and log.rows[-1]["step"] == config.steps):
         checkpoints.save(model)
         return
     # Stopped in an interval at what is now the last step: its row is made from the restored sums.

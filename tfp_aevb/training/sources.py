@@ -79,7 +79,15 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
 
 
 def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> Source:
-    """Returns the source of data to evaluate on: an array in row order, or batches."""
+    """Returns the source of data to evaluate on: an array in row order, or batches.
+
+    Raises:
+        ValueError: if the data do not fit the model, or are a `Stream`.
+    """
+    if isinstance(x, Stream):
+        raise ValueError(
+            "a `Stream` is for training alone: it has no end; evaluate on an array or a tf.data set"
+        )
     if not is_array(x):
         return _iterator_source(model, x, model.known_num_data)
     num_devices = model.distribute_strategy.num_replicas_in_sync

@@ -1,20 +1,23 @@
 """Minibatches of data that are not in memory as one array."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.data.stream import Stream, StreamEndedError
-from tfp_aevb.training.batches import Block, make_block, pixel_block, round_up
+from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
 from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.read_ahead import ReadAhead
 
 Check = Callable[[Observations], None]
 
 
 class StreamBatches:
     """Minibatches of a `Stream`, each of M datapoints: M / W from every one of W workers.
+
+    While a block is computed with, the examples of the next are read. `close` ends that.
 
     Args:
         stream: the data.
@@ -54,25 +57,46 @@ class StreamBatches:
         self._check, self._allow_missing = check, allow_missing
         self._worker, self._num_workers = worker, num_workers
         self._next_step = -1
-        self._chunks: Iterator[Any] = iter(())
-        self._rest: list[np.ndarray] = []
+        self._examples = ReadAhead(())
 
-    def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
-        """Returns the minibatches of steps `first_step` and on; `iterator` is not used.
+    def close(self) -> None:
+        """Ends the reading."""
+        self._examples.close()
+
+    def next_block(
+        self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
+    ) -> Block:
+        """Returns the minibatches of steps `first_step` and on, fewer where the stream ends.
+
+        Args:
+            iterator: is not used.
+            first_step: number of the first.
+            num_steps: wanted.
+            padded_steps: K at most.
 
         Raises:
-            StreamEndedError: if the stream ends before them.
+            StreamEndedError: if the stream ends before the first is complete.
         """
         del iterator
         if first_step != self._next_step:
+            self.close()
             start = first_step * self._share
-            self._chunks = iter(self._stream.read(start, self._worker, self._num_workers))
-            self._rest = []
-        rows = self._take(self._share, first_step)
-        max_block = pixel_block(rows.nbytes)
+            self._examples = ReadAhead(self._stream.read(start, self._worker, self._num_workers))
+        rows = self._examples.take(self._share)
+        if rows is None or len(rows) < self._share:
+            self._next_step = -1
+            raise StreamEndedError(
+                f"the stream ended in the minibatch of step {first_step + 1}; let it repeat its "
+                "data, or train for fewer steps"
+            )
+        max_block = min(padded_steps, pixel_block(rows.nbytes))
         num_steps = min(num_steps, max_block)
         if num_steps > 1:
-            rows = np.concatenate([rows, self._take((num_steps - 1) * self._share, first_step)])
+            more = self._examples.take((num_steps - 1) * self._share)
+            num_steps = 1 + (0 if more is None else len(more) // self._share)
+            if more is not None:
+                rows = np.concatenate([rows, more])[: num_steps * self._share]
+        self._examples.start(num_steps * self._share)
         x = Observations(
             rows,
             scale=self._stream.scale,
@@ -96,23 +120,6 @@ class StreamBatches:
             num_parts=self._num_workers,
         )
 
-    def _take(self, count: int, step: int) -> np.ndarray:
-        """Returns the next `count` examples."""
-        parts, found = self._rest, sum(map(len, self._rest))
-        while found < count:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                self._next_step = -1
-                raise StreamEndedError(
-                    f"the stream ended in the minibatches from step {step + 1} on; let it repeat "
-                    "its data, or train for fewer steps"
-                )
-            parts.append(np.asarray(chunk))
-            found += len(parts[-1])
-        rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        self._rest = [rows[count:]] if found > count else []
-        return rows[:count]
-
 
 class IteratorBatches:
     """Minibatches from the iterator that Keras hands over (`tf.data` and its kin).
@@ -135,37 +142,45 @@ class IteratorBatches:
         self._check, self._allow_missing = check, allow_missing
         self._num_devices = num_devices
         self._batch_size = 0
-        self._batch_shape: tuple[int, ...] | None = None
 
-    def next_block(self, iterator: Any, first_step: int, num_steps: int) -> Block:
+    def next_block(
+        self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
+    ) -> Block:
         """Returns the next minibatches, fewer than `num_steps` where the data end.
+
+        Args:
+            iterator: gives the batches.
+            first_step: number of the first, for the random streams.
+            num_steps: wanted.
+            padded_steps: K at most.
 
         Raises:
             tf.errors.OutOfRangeError: if the data have ended.
         """
         batches: list[np.ndarray] = []
-        while len(batches) < num_steps:
+        max_block = min(padded_steps, MAX_BLOCK)
+        while len(batches) < min(num_steps, max_block):
             try:
-                batches.append(self._next(iterator))
+                batch = self._next(iterator)
             except (StopIteration, tf.errors.OutOfRangeError):
                 if not batches:
                     raise
                 break
-            if len(batches) == pixel_block(batches[0].nbytes):
-                break
+            batches.append(batch)
+            # By the largest so far: a short one may lead a block.
+            self._batch_size = max(self._batch_size, len(batch))
+            row_bytes = batch.nbytes // max(len(batch), 1)
+            max_block = min(padded_steps, pixel_block(row_bytes * self._batch_size))
         x = Observations(np.concatenate(batches), allow_missing=self._allow_missing)
         self._check(x)
-        largest = max(map(len, batches))
-        if self._batch_shape is None or largest > self._batch_size:
-            self._batch_size = largest
-            places = round_up(self._batch_size, self._num_devices)
-            self._batch_shape = (places, *batches[0].shape[1:])
-        max_block = pixel_block(batches[0].nbytes)
-        values = np.zeros([max_block, *self._batch_shape], x.x.dtype)
+        # More than `max_block` only where small batches preceded the first large one.
+        max_block = max(max_block, len(batches))
+        places = round_up(self._batch_size, self._num_devices)
+        values = np.zeros([max_block, places, *x.event_shape], x.x.dtype)
         sizes = np.zeros([max_block], np.int32)
         for i, batch in enumerate(batches):
-            # Places behind a short batch hold a datapoint too: zeros may have no density.
-            values[i, : len(batch)], values[i, len(batch) :], sizes[i] = batch, batch[0], len(batch)
+            # Places behind a short batch hold datapoints too: zeros may have no density.
+            values[i], sizes[i] = np.resize(batch, values.shape[1:]), len(batch)
         return make_block(
             x,
             values,
