@@ -18,7 +18,7 @@ from tfp_aevb.files import WriteError
 from tfp_aevb.model import AEVB
 
 tfd = tfp.distributions
-SEED = tf.constant([3, 7])
+SEED = np.array([3, 7], np.int32)
 NATS = {"elbo", "reconstruction", "kl", "log_prob"}
 
 

@@ -21,7 +21,7 @@ from tfp_aevb.objectives import (
 from tfp_aevb.objectives.importance_weighted import Draws, weighted_bound
 
 tfd = tfp.distributions
-SEED = tf.constant([3, 7])
+SEED = np.array([3, 7], np.int32)
 X = np.array([1.3, -0.4, 2.2])
 START = {"a": 0.8, "b": 0.3, "loc": np.array([0.5, -0.6, 0.9]), "scale": np.array([0.7, 0.9, 0.6])}
 NOISE = 0.5  # standard deviation of e

@@ -10,7 +10,7 @@ from tfp_aevb.objectives import OBJECTIVES
 from tfp_aevb.training.loops import Minibatch
 
 X = binary_data(40)
-SEED = tf.constant([3, 7])
+SEED = np.array([3, 7], np.int32)
 
 
 def loss_at(model, step: int | None) -> tuple[float, np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from tfp_aevb.objectives import (
 )
 
 tfd = tfp.distributions
-SEED = tf.constant([3, 7])
+SEED = np.array([3, 7], np.int32)
 RNG = np.random.default_rng(0)
 LOC, SCALE = RNG.normal(size=[4, 2]), np.exp(0.5 * RNG.normal(size=[4, 2]))
 WEIGHTS, X = RNG.normal(size=[2, 3]), (RNG.random([4, 3]) < 0.5).astype(np.float64)

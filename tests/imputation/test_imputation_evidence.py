@@ -1,6 +1,7 @@
 """log p(y|z) and p(x|y, z) against enumeration and dense Gaussian conditioning."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,18 @@ LOGITS = RNG.normal(size=[3, 8])
 LOC, STDDEV = RNG.normal(size=[3, 8]), RNG.uniform(0.5, 2.0, [3, 8])
 STATES = np.array(list(itertools.product([0, 1], repeat=8)), np.float64)
 NAN = np.nan
-BINARY = tfd.Independent(tfd.Bernoulli(logits=tf.constant(LOGITS, tf.float32)), 1)
-GAUSSIAN = tfd.Independent(
-    tfd.Normal(tf.constant(LOC, tf.float32), tf.constant(STDDEV, tf.float32)), 1
-)
 IMAGE = (2, 4)
 LEFT, RIGHT = [0, 1, 4, 5], [2, 3, 6, 7]  # the 2x2 blocks
 DRAWS = 20_000
+
+
+def binary() -> tfd.Distribution:
+    return tfd.Independent(tfd.Bernoulli(logits=tf.constant(LOGITS, tf.float32)), 1)
+
+
+def gaussian() -> tfd.Distribution:
+    loc, stddev = tf.constant(LOC, tf.float32), tf.constant(STDDEV, tf.float32)
+    return tfd.Independent(tfd.Normal(loc, stddev), 1)
 
 
 def sampled(evidence: Evidence, likelihood: tfd.Distribution, row: int) -> np.ndarray:
@@ -47,12 +53,12 @@ def assert_enumerated(evidence: Evidence, log_channel: np.ndarray) -> None:
     log_prob = np.logaddexp.reduce(log_joint, axis=1)
     probs = np.exp(log_joint - log_prob[:, np.newaxis])
     mean = probs @ STATES
-    found = evidence.condition(BINARY, tf.constant(evidence.y))
+    found = evidence.condition(binary(), tf.constant(evidence.y))
     np.testing.assert_allclose(found.log_prob, log_prob, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.mean, mean, atol=1e-6)
     np.testing.assert_allclose(found.variance, mean * (1.0 - mean), atol=1e-6)
     for row in range(3):
-        draws = sampled(evidence, BINARY, row)
+        draws = sampled(evidence, binary(), row)
         assert_mean(draws, mean[row])
         pairs = np.einsum("c,ci,cj->ij", probs[row], STATES, STATES)
         assert_mean(draws[:, :, np.newaxis] * draws[:, np.newaxis], pairs)
@@ -90,7 +96,7 @@ def assert_gaussian(
     evidence: Evidence, matrix: np.ndarray, noise: np.ndarray, offset: float = 0.0
 ) -> None:
     """Compares with y = matrix x + offset + N(0, diag(noise)), by dense linear algebra."""
-    found = evidence.condition(GAUSSIAN, tf.constant(evidence.y))
+    found = evidence.condition(gaussian(), tf.constant(evidence.y))
     for row, y in enumerate(evidence.y.astype(np.float64) - offset):
         seen = ~np.isnan(y)
         a, y, prior = matrix[seen], y[seen], np.diag(STDDEV[row] ** 2)
@@ -101,7 +107,7 @@ def assert_gaussian(
         np.testing.assert_allclose(found.log_prob[row], log_prob, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found.mean[row], mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.variance[row], np.diag(covariance), rtol=1e-4, atol=1e-5)
-        centred = sampled(evidence, GAUSSIAN, row) - mean
+        centred = sampled(evidence, gaussian(), row) - mean
         assert np.abs(centred.mean(axis=0)).max() < 5.0 * STDDEV.max() / np.sqrt(DRAWS)
         assert_mean(centred[:, :, np.newaxis] * centred[:, np.newaxis], covariance, 6.0)
 
@@ -109,7 +115,7 @@ def assert_gaussian(
 def test_missing_gaussian_pixels() -> None:
     y = np.where(RNG.random([3, 8]) < 0.5, NAN, RNG.normal(size=[3, 8])).astype(np.float32)
     y[1] = NAN
-    found = Missing(y).condition(GAUSSIAN, tf.constant(y))
+    found = Missing(y).condition(gaussian(), tf.constant(y))
     seen = ~np.isnan(y)
     terms = -0.5 * ((y - LOC) / STDDEV) ** 2 - np.log(STDDEV * np.sqrt(2.0 * np.pi))
     np.testing.assert_allclose(
@@ -117,7 +123,7 @@ def test_missing_gaussian_pixels() -> None:
     )
     np.testing.assert_allclose(found.mean, np.where(seen, y, LOC), rtol=1e-6)
     np.testing.assert_allclose(found.variance, np.where(seen, 0.0, STDDEV**2), rtol=1e-5)
-    draws = sampled(Missing(y), GAUSSIAN, 0)
+    draws = sampled(Missing(y), gaussian(), 0)
     np.testing.assert_array_equal(draws[:, seen[0]], np.repeat(y[:1, seen[0]], DRAWS, axis=0))
     assert_mean(draws[:, ~seen[0]], LOC[0, ~seen[0]])
 
@@ -136,7 +142,7 @@ def test_block_means_of_gaussian_pixels(stddev: float) -> None:
     matrix[0, LEFT], matrix[1, RIGHT] = 0.25, 0.25
     evidence = GaussianBlocks(y, block_means(IMAGE, stddev), (8,))
     assert_gaussian(evidence, matrix, np.full(2, stddev**2))
-    spread = sampled(evidence, GAUSSIAN, 0)[:, LEFT].mean(axis=1).std()
+    spread = sampled(evidence, gaussian(), 0)[:, LEFT].mean(axis=1).std()
     assert spread < 1e-6 if stddev == 0.0 else spread > 0.01
 
 
@@ -150,15 +156,16 @@ def test_a_channel_of_one_s_own_with_weights_and_an_offset() -> None:
 
 
 @pytest.mark.parametrize(
-    "likelihood",
+    "make",
     [
-        layers.ContinuousBernoulliLikelihood.new(tf.constant(LOGITS, tf.float32), (2, 4)),
-        tfd.Independent(tfd.Poisson(tf.constant(STDDEV.reshape(3, 2, 4), tf.float32)), 2),
-        tfd.Independent(tfd.Bernoulli(logits=tf.constant(LOGITS.reshape(3, 2, 4))), 2),
+        lambda: layers.ContinuousBernoulliLikelihood.new(tf.constant(LOGITS, tf.float32), (2, 4)),
+        lambda: tfd.Independent(tfd.Poisson(STDDEV.reshape(3, 2, 4).astype(np.float32)), 2),
+        lambda: tfd.Independent(tfd.Bernoulli(logits=LOGITS.reshape(3, 2, 4)), 2),
     ],
     ids=["continuous_bernoulli", "poisson", "int32_bernoulli"],
 )
-def test_missing_pixels_of_any_independent_likelihood(likelihood: tfd.Distribution) -> None:
+def test_missing_pixels_of_any_independent_likelihood(make: Callable) -> None:
+    likelihood = make()
     whole = tf.cast(likelihood.sample(seed=[1, 2]), likelihood.mean().dtype).numpy()
     y = whole.copy()
     y[:, 0] = NAN

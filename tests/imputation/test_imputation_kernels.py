@@ -1,5 +1,6 @@
 """The parts of the samplers, each against its formula: moves, proposals, weights, averages."""
 
+import functools
 import math
 
 import numpy as np
@@ -15,15 +16,19 @@ from tfp_aevb.model import AEVB
 
 LINEAR = LinearGaussian(latent_dim=2, data_dim=4, seed=0)
 SHIFT, WIDEN = 0.3, 1.2
-MODEL = AEVB(
-    LINEAR.prior(tf.float32),
-    LINEAR.encoder(SHIFT, WIDEN, tf.float32),
-    LINEAR.decoder(tf.float32),
-)
 NOISE = 0.64
 RNG = np.random.default_rng(1)
 ROWS = 5000
-SEEDS = tf.constant([[1, 2], [3, 4], [5, 6]])
+SEEDS = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
+
+
+@functools.cache
+def model() -> AEVB:
+    return AEVB(
+        LINEAR.prior(tf.float32),
+        LINEAR.encoder(SHIFT, WIDEN, tf.float32),
+        LINEAR.decoder(tf.float32),
+    )
 
 
 def evidence_of(y: np.ndarray) -> GaussianBlocks:
@@ -51,7 +56,7 @@ def log_q(x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def chains(exact_from: int | None = 0, kept_from: int = 0) -> Chains:
-    return Chains(MODEL, evidence_of(Y), kept_from, exact_from, jit_compile=False)
+    return Chains(model(), evidence_of(Y), kept_from, exact_from, jit_compile=False)
 
 
 def test_a_mixture_has_the_moments_of_its_parts() -> None:
@@ -114,7 +119,7 @@ def test_proposals_are_accepted_at_the_importance_ratio(exact_from: int) -> None
     values = (tf.constant(value, tf.float32) for value in (Z, x, log_joint))
     state = ChainState(*values, *[tf.zeros([])] * 4)
     accept, z = chains(exact_from)._propose(tf.constant(0), state, SEEDS[0], SEEDS[1])
-    proposed = MODEL.encode(x).sample(seed=SEEDS[0]).numpy().astype(np.float64)
+    proposed = model().encode(x).sample(seed=SEEDS[0]).numpy().astype(np.float64)
     new_joint = log_prior(proposed) + gaussian_log_prob(
         x - proposed @ LINEAR.weights.T, LINEAR.bias, LINEAR.variance * np.eye(4)
     )
@@ -133,7 +138,7 @@ def test_averages_are_those_of_the_kept_steps() -> None:
     early, late = (sampler[0].run(y, steps, SEEDS[0], ticks.append) for steps in (7, 8))
     last = sampler[1].run(y, 8, SEEDS[0], ticks.append)
     assert sum(ticks) == 7 + 8 + 8
-    given = [evidence.condition(MODEL.decode(state.z), y) for state in (early, late)]
+    given = [evidence.condition(model().decode(state.z), y) for state in (early, late)]
     np.testing.assert_allclose(last.mean, given[1].mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(last.variance, given[1].variance, rtol=1e-5)
     means = np.stack([one.mean for one in given])
@@ -172,7 +177,7 @@ COMPONENTS, DRAWS = 4, 3
 
 
 def weighted() -> WeightedDraws:
-    return WeightedDraws(MODEL, evidence_of(Y), COMPONENTS, DRAWS, jit_compile=False)
+    return WeightedDraws(model(), evidence_of(Y), COMPONENTS, DRAWS, jit_compile=False)
 
 
 def test_weights_average_to_the_probability_of_what_is_seen() -> None:
@@ -180,7 +185,7 @@ def test_weights_average_to_the_probability_of_what_is_seen() -> None:
     rows = np.repeat(Y[:1], count, axis=0)
     tiled = tf.constant(np.concatenate([rows] * COMPONENTS), tf.float32)
     x = np.repeat(LINEAR.data(COMPONENTS - 1, seed=3), count, axis=0)
-    sampler = WeightedDraws(MODEL, evidence_of(rows), COMPONENTS, DRAWS, jit_compile=False)
+    sampler = WeightedDraws(model(), evidence_of(rows), COMPONENTS, DRAWS, jit_compile=False)
     found = sampler.run(tiled, tf.constant(x, tf.float32), steps, SEEDS[0], lambda _: None)
     covariance = LINEAR.weights @ LINEAR.weights.T + (LINEAR.variance + NOISE) * np.eye(4)
     exact = gaussian_log_prob(Y[:1], LINEAR.bias, covariance)[0]
@@ -203,7 +208,7 @@ def test_a_mixture_s_density_has_the_prior_and_each_guess() -> None:
     z = RNG.normal(size=[COMPONENTS * 7, 2])
     prior = log_prior(z).reshape(COMPONENTS, 7)
     found = weighted()._log_mixture(
-        MODEL.encode(x), tf.constant(z, tf.float32), tf.constant(prior, tf.float32)
+        model().encode(x), tf.constant(z, tf.float32), tf.constant(prior, tf.float32)
     )
     for c in range(COMPONENTS):
         at = z.reshape(COMPONENTS, 7, 2)[c]
@@ -227,7 +232,7 @@ def test_moments_of_a_step_are_weighted() -> None:
 
 def test_draws_are_kept_by_weight() -> None:
     slots, batch, share = 20_000, 2, 0.3
-    sampler = WeightedDraws(MODEL, evidence_of(Y), COMPONENTS, slots, jit_compile=False)
+    sampler = WeightedDraws(model(), evidence_of(Y), COMPONENTS, slots, jit_compile=False)
     log_weights = np.array([[0.0, -1.0], [1.0, -np.inf], [-2.0, 0.5], [0.5, 0.0]])
     z = np.arange(COMPONENTS * batch * 2, dtype=np.float32).reshape(-1, 2)
     kept = tf.fill([slots, batch, 2], -1.0)

@@ -75,7 +75,9 @@ def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) ->
     arguments = (f"--workdir={trained}", f"--output={outputs[0]}")
     assert command("encode", *arguments, f"--input={tmp_path / 'binary.npy'}") == 0
     binary = (x.reshape(len(x), -1) > 127).astype(np.float32)
-    np.testing.assert_allclose(arrays_in(outputs[0])["loc"], model.encode(binary).mean(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        arrays_in(outputs[0])["loc"], model.encode(binary).mean(), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

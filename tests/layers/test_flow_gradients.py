@@ -12,11 +12,11 @@ from tfp_aevb import layers
 from tfp_aevb.objectives import Bound, doubly_reparameterized, sgvb_a, sticking_the_landing
 
 J, B, K = 3, 40, 4
-SEED = tf.constant([3, 8])
+SEED = np.array([3, 8], np.int32)
 STEP = 1e-3
 RNG = np.random.default_rng(2)
-X = tf.constant(RNG.normal(size=[B, 5]), tf.float32)
-WEIGHTS = tf.constant(RNG.normal(size=[J, 5]), tf.float32)
+X = RNG.normal(size=[B, 5]).astype(np.float32)
+WEIGHTS = RNG.normal(size=[J, 5]).astype(np.float32)
 
 
 def _log_likelihood(z: tf.Tensor) -> tf.Tensor:

@@ -56,7 +56,7 @@ LIKELIHOODS: dict[str, tuple[Callable, np.ndarray]] = {
     "zero_inflated_poisson": (layers.ZeroInflatedPoissonLikelihood, COUNTS),
     "zero_inflated_negative_binomial": (layers.ZeroInflatedNegativeBinomialLikelihood, COUNTS),
 }
-Z = tf.constant([[0.5, -1.0], [2.0, 0.3]])
+Z = np.array([[0.5, -1.0], [2.0, 0.3]], np.float32)
 
 
 def gaps_in(x: np.ndarray, seed: int = 0, share: float = 0.4) -> np.ndarray:

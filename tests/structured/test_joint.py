@@ -1,5 +1,7 @@
 """Joint distributions as models: exact answers where they exist, and refusals."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -218,20 +220,23 @@ def test_exported_joint_gives_the_live_models_bound(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("parts", "observed", "words"),
     [
-        ({"z": tfd.Normal(0.0, 1.0)}, "y", "no part 'y'"),
-        ({"x": tfd.Normal(0.0, 1.0)}, "x", "a latent and an observed part"),
+        (lambda: {"z": tfd.Normal(0.0, 1.0)}, "y", "no part 'y'"),
+        (lambda: {"x": tfd.Normal(0.0, 1.0)}, "x", "a latent and an observed part"),
         (
-            {"k": tfd.Bernoulli(0.5), "x": lambda k: tfd.Normal(tf.cast(k, tf.float32), 1.0)},
+            lambda: {
+                "k": tfd.Bernoulli(0.5),
+                "x": lambda k: tfd.Normal(tf.cast(k, tf.float32), 1.0),
+            },
             "x",
             "latent 'k' is discrete",
         ),
         (
-            {"x": tfd.Normal(0.0, 1.0), "z": lambda x: tfd.Normal(x, 1.0)},
+            lambda: {"x": tfd.Normal(0.0, 1.0), "z": lambda x: tfd.Normal(x, 1.0)},
             "x",
             "latent 'z' depends on an observed part",
         ),
         (
-            {
+            lambda: {
                 "z": tfd.Normal(tf.zeros(2), 1.0),
                 "x": lambda z: tfd.Independent(tfd.Normal(z, 1.0), 1),
             },
@@ -241,10 +246,12 @@ def test_exported_joint_gives_the_live_models_bound(tmp_path) -> None:
     ],
     ids=["unknown", "no latent", "discrete", "backwards", "loose dimensions"],
 )
-def test_a_joint_that_is_no_such_model_is_refused(parts: dict, observed: str, words: str) -> None:
+def test_a_joint_that_is_no_such_model_is_refused(
+    parts: Callable[[], dict], observed: str, words: str
+) -> None:
     def make() -> JointAEVB:
         return JointAEVB(
-            tfd.JointDistributionNamed(parts), lambda x: gaussian(x, 1.0), observed=observed
+            tfd.JointDistributionNamed(parts()), lambda x: gaussian(x, 1.0), observed=observed
         )
 
     assert_one_line(make, ValueError, words)

@@ -29,14 +29,14 @@ def model_with(prior: Any, **kwargs) -> AEVB:
 
 
 @pytest.mark.parametrize(
-    ("prior", "loc", "scale"),
+    ("make_prior", "loc", "scale"),
     [
-        (layers.StandardNormalPrior(2), 0.0, 1.0),
-        (tfd.MultivariateNormalDiag(LOC, SCALE), LOC, SCALE),
+        (lambda: layers.StandardNormalPrior(2), 0.0, 1.0),
+        (lambda: tfd.MultivariateNormalDiag(LOC, SCALE), LOC, SCALE),
     ],
 )
-def test_a_gaussian_prior_has_arcs_about_its_mean(prior: Any, loc: Any, scale: Any) -> None:
-    found = latent_paths(model_with(prior), STARTS, ENDS, 5)
+def test_a_gaussian_prior_has_arcs_about_its_mean(make_prior: Any, loc: Any, scale: Any) -> None:
+    found = latent_paths(model_with(make_prior()), STARTS, ENDS, 5)
     assert (found.shape, found.dtype) == ((3, 5, 2), np.float32)
     for path, start, end in zip(found, STARTS[:, :2], ENDS[:, :2], strict=True):
         expected = spherical_path((start - loc) / scale, (end - loc) / scale, 5)

@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,9 +13,10 @@ GREY = np.array([[0, 51, 255], [102, 0, 204]], np.uint8)
 
 
 @pytest.mark.parametrize(
-    "x", [binary_data(4, 3), binary_data(4, 3).tolist(), tf.constant(binary_data(4, 3))]
+    "convert", [np.asarray, np.ndarray.tolist, tf.constant], ids=["array", "list", "tensor"]
 )
-def test_arrays_lists_and_tensors_are_read_alike(x) -> None:
+def test_arrays_lists_and_tensors_are_read_alike(convert: Callable) -> None:
+    x = convert(binary_data(4, 3))
     observations = as_observations(x)
     assert is_array(x)
     assert observations.x.dtype == np.float32

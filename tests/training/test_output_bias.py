@@ -16,7 +16,7 @@ from tfp_aevb.training.output_bias import start_output_bias
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 6)).astype(np.uint8)
-Z = tf.zeros([1, 2])
+Z = np.zeros([1, 2], np.float32)
 
 
 def _without_weights(layer):
