@@ -79,6 +79,7 @@ KL_SETTINGS = ("kl_weight", "kl_warmup_steps", "free_bits")
 # What a setting needs beside it.
 NEEDS: dict[str, dict[str, Any]] = {
     "train_on_validation": {"eval_split": "test"},
+    "columns": {"dataset": "a.csv", "likelihood": "mixed", "binarize": "none"},
     "shuffle_buffer": {"stream": True},
     "categories": {"likelihood": "categorical", "binarize": "none"},
     "decoder_variance": {"likelihood": "gaussian", "binarize": "none"},
@@ -100,7 +101,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 TOGETHER = {
     name: value
     for name, value in OTHER_VALUES.items()
-    if name not in KL_SETTINGS
+    if name not in (*KL_SETTINGS, "allow_grey_bernoulli")  # TOGETHER's likelihood is another
     and (name not in NEEDS or name in ("shuffle_buffer", "learning_rate_decay_steps"))
 }
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -134,6 +135,7 @@ def test_unknown_settings_are_refused_with_the_nearest_name() -> None:
     [
         ("shuffle_buffer", "for a TFDS set read by --stream"),
         ("categories", "for --likelihood=categorical, not bernoulli"),
+        ("columns", "for --likelihood=mixed, not bernoulli"),
         ("decoder_variance", "for --likelihood=gaussian, gaussian_sigmoid, not bernoulli"),
         ("prior_components", "for --prior=mixture, vamp, not standard_normal"),
         ("rank", "for --posterior=low_rank, not diagonal"),
@@ -163,6 +165,23 @@ def test_a_setting_without_effect_is_refused_but_at_its_default(name: str, purpo
     assert TrainConfig.from_dict(json.loads(json.dumps(saved))) == TrainConfig()
     wrong = {**saved, name: [0.5]}
     assert_one_line(lambda: TrainConfig.from_dict(wrong), ValueError, f"--{name}", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("settings", "purpose"),
+    [
+        (
+            {"allow_grey_bernoulli": True, "likelihood": "gaussian", "binarize": "none"},
+            "--allow_grey_bernoulli is for --likelihood=bernoulli, not gaussian",
+        ),
+        (
+            {"posterior": "full", "method": "mcem"},
+            "--posterior is for a method with an encoder, not mcem",
+        ),
+    ],
+)
+def test_a_setting_without_effect_beside_another_is_refused(settings: dict, purpose: str) -> None:
+    assert_one_line(lambda: TrainConfig(**settings), ValueError, purpose)
 
 
 def test_each_choice_that_a_setting_is_for_takes_it() -> None:

@@ -17,7 +17,9 @@ PAPER_OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")
 
 # Setting -> choices of others by which it has an effect: one of them is enough.
 OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "allow_grey_bernoulli": {"likelihood": ("bernoulli",)},
     "categories": {"likelihood": ("categorical",)},
+    "columns": {"likelihood": ("mixed",)},
     "decoder_variance": {"likelihood": ("gaussian", "gaussian_sigmoid")},
     "prior_components": {"prior": ("mixture", "vamp")},
     "rank": {"posterior": ("low_rank",)},
@@ -57,6 +59,8 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
             found[name] = f"{' or '.join(purposes)}, not {chosen}"
     if not settings["upper_latent_dims"]:
         found["upper_hidden_units"] = "--upper_latent_dims, and there are none"
+    if settings["method"] == "mcem":
+        found["posterior"] = "a method with an encoder, not mcem"
     if not settings["stream"] or is_function_name(str(settings["dataset"])):
         found["shuffle_buffer"] = "a TFDS set read by --stream"
     return found
