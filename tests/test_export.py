@@ -178,7 +178,7 @@ def test_every_signature_serves_where_only_tensorflow_is_imported(
         for num_data in (1, 7):
             key = f"{signature}/{num_data}"
             arguments = _inputs(model, signature, num_data)
-            inputs |= {f"{key}/{name}": value.numpy() for name, value in arguments.items()}
+            inputs |= {f"{key}/{name}": np.asarray(value) for name, value in arguments.items()}
             outputs = _expected(model, signature, arguments)
             expected |= {f"{key}/{name}": value.numpy() for name, value in outputs.items()}
     np.savez(tmp_path / "inputs.npz", **inputs)
