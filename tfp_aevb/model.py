@@ -16,6 +16,7 @@ from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.model_parts import (
     check_distribution,
     check_latent_support,
+    check_prior,
     deserialize_part,
     posterior_moments,
     serialize_part,
@@ -125,8 +126,7 @@ class AEVB(FusedModel):
             self.latent_dim = self.prior.latent_dim
         else:
             prior = self.prior_distribution()
-            if prior.event_shape.rank != 1:
-                raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+            check_prior(prior)
             self.latent_dim = int(prior.event_shape[0])
         likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         check_distribution("decoder", likelihood)
@@ -176,6 +176,14 @@ class AEVB(FusedModel):
             return self.prior.given(self.encoder)
         return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
 
+    def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns p(z), or p(z|u) where the model has it, for u in `x` [B, ...event].
+
+        Batch shape [] or [B], event shape [J].
+        """
+        del x
+        return self.prior_distribution()
+
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x) for `x` [B, ...event]: batch shape [B], event shape [J]."""
         return self._posterior(self._datapoints(x))
@@ -187,6 +195,11 @@ class AEVB(FusedModel):
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
         return self.decoder(tf.convert_to_tensor(z, tf.float32))
+
+    def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
+        """Returns `decode(z)`, or p(x|z, u) where the model has it, for u in `x` [B, ...event]."""
+        del x
+        return self.decoder(z)
 
     def log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
@@ -206,7 +219,7 @@ class AEVB(FusedModel):
 
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
-        return self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
+        return self.log_likelihood(x, z) + self.prior_given(x).log_prob(z)
 
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
@@ -237,7 +250,7 @@ class AEVB(FusedModel):
         posterior = self._posterior(x)
         return evidence_bound(
             posterior,
-            self.prior_distribution(),
+            self.prior_given(x),
             lambda z: self.log_likelihood(x, z),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
@@ -268,7 +281,7 @@ class AEVB(FusedModel):
         }
         return OBJECTIVES[self.objective](
             posterior,
-            self.prior_distribution(),
+            self.prior_given(x),
             lambda z: self._bound_log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
@@ -319,8 +332,9 @@ class AEVB(FusedModel):
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
-        loc, _ = posterior_moments(self.encode(x))
-        return self.decoder(loc).mean()
+        x = self._datapoints(x)
+        loc, _ = posterior_moments(self._posterior(x))
+        return self.decode_given(loc, x).mean()
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns `reconstruct(inputs)`, without random draws."""
@@ -332,12 +346,12 @@ class AEVB(FusedModel):
 
         Keys: `loc` and `stddev` [B, J], `reconstruction` [B, ...event].
         """
-        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        loc, stddev = posterior_moments(self.encode(x))
+        x = self._datapoints(tf_keras.utils.unpack_x_y_sample_weight(data)[0])
+        loc, stddev = posterior_moments(self._posterior(x))
         return {
             "loc": loc,
             "stddev": stddev,
-            "reconstruction": self.decoder(loc).mean(),
+            "reconstruction": self.decode_given(loc, x).mean(),
         }
 
     @property

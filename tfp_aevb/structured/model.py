@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, ModelSample
 from tfp_aevb.model_parts import check_distribution
 from tfp_aevb.objectives import Bound
 from tfp_aevb.structured.distributions import (
@@ -18,10 +18,12 @@ from tfp_aevb.structured.distributions import (
     WithGlobals,
     known_latents,
 )
-from tfp_aevb.structured.flat import Name
+from tfp_aevb.structured.flat import Leaves, Name
 from tfp_aevb.structured.global_latents import GlobalPosterior
 from tfp_aevb.structured.parts import Joint, Values
+from tfp_aevb.structured.supports import Supports, check_encoder
 from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.random import as_seed
 
 KL_DRAWS = 10
 
@@ -65,7 +67,8 @@ class JointAEVB(AEVB):
             parts are observed it is called with a dict of them. It leaves out global latents.
         observed: the observed part or parts: names, or places in a sequential joint. Several make
             x one vector [D], laid end to end.
-        given: observed parts whose density does not count: p(x|z, u) for u given.
+        given: observed parts u whose density does not count: p(z|u) p(x|z, u), for latents may
+            depend on them. `reconstruct` holds the u of its datapoints, `sample` takes `given`.
         partly_observed: latents that are known for some datapoints. The encoder must then return a
             joint distribution, and the KL term, in which the known ones' log density is, has no
             weight.
@@ -105,6 +108,7 @@ class JointAEVB(AEVB):
                 "KL term holds the log density of known latents, which are data; leave them out"
             )
         theta = GlobalPosterior(parts) if global_latents else None
+        supports = Supports(parts)
         several = len(parts.data.leaves) > 1
 
         def decode(z: tf.Tensor) -> tfd.Distribution:
@@ -128,13 +132,24 @@ class JointAEVB(AEVB):
             check_distribution("encoder", posterior)
             return WithGlobals(posterior, theta, x)
 
+        def check_supports() -> None:
+            posterior = encode(tf.zeros([1, *self.event_shape]))
+            local = getattr(posterior, "local", posterior)
+            factors = local.factors() if isinstance(local, JointPosterior) else {}
+            check_encoder(supports, parts, factors, local)
+
         # Before the base class, which evaluates the bound.
         self._joint_parts = parts
-        self._theta = theta
+        self._theta, self._supports = theta, supports
         self._vectorized = bool(getattr(joint, "use_vectorized_map", False))
         super().__init__(
-            lambda: LatentPrior(parts, theta), encode, decode, objective=objective, **kwargs
+            lambda: LatentPrior(parts, theta, supports),
+            encode,
+            decode,
+            objective=objective,
+            **kwargs,
         )
+        check_supports()
 
     @property
     def suits_xla(self) -> bool:
@@ -160,6 +175,64 @@ class JointAEVB(AEVB):
         if self._theta is None:
             return {}
         return self._theta.parts.named(self._theta.distributions)
+
+    def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns p(z|u), batch shape [B], where latents depend on given parts; otherwise p(z)."""
+        if not self._joint_parts.has_conditional_prior:
+            return self.prior_distribution()
+        return LatentPrior(self._joint_parts, self._theta, self._supports, self._given_in(x))
+
+    def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
+        """Returns p(x|z, u) for `z` [B, J] and the given parts u of `x` [B, D]."""
+        if not self._joint_parts.given.leaves:
+            return self.decoder(z)
+        return ObservedParts(self._joint_parts, z, self._given_in(x))
+
+    def sample(
+        self,
+        num_samples: int,
+        seed: int | tf.Tensor | None = None,
+        given: Values | None = None,
+    ) -> tf.Tensor:
+        """Draws x [num_samples, ...event]; `given` as in `sample_with_latents`."""
+        return self.sample_with_latents(num_samples, seed, given).x
+
+    def sample_with_latents(
+        self,
+        num_samples: int,
+        seed: int | tf.Tensor | None = None,
+        given: Values | None = None,
+    ) -> ModelSample:
+        """Draws (z, x) from p(z|u) p(x|z, u), and gives the means of p(x|z, u) beside.
+
+        Args:
+            num_samples: n.
+            seed: int or [2] int32.
+            given: u: the values of all given parts by name, each [*event] or [n, *event]; without
+                them u is drawn from the joint too.
+
+        Raises:
+            ValueError: if `given` has other parts than the model's, or other shapes.
+        """
+        parts = self._joint_parts
+        if not parts.given.leaves:
+            if given is not None:
+                raise ValueError("the model has no given parts; leave `given` out")
+            return super().sample_with_latents(num_samples, seed)
+        seeds = tf.unstack(tfp.random.split_seed(as_seed(seed), n=3))
+        if given is None:
+            drawn = parts.sample([num_samples], seeds[2])
+            u = {leaf: drawn[leaf] for leaf in parts.given.leaves}
+        else:
+            u = parts.given.rows(given, num_samples)
+        z = LatentPrior(parts, self._theta, self._supports, u).sample(seed=seeds[0])
+        likelihood = ObservedParts(parts, z, u)
+        return ModelSample(z, likelihood.sample(seed=seeds[1]), likelihood.mean())
+
+    def _given_in(self, x: tf.Tensor) -> Leaves:
+        """Returns the given parts' leaves in `x` [B, D]."""
+        data = self._joint_parts.data.split(x)
+        return {leaf: data[leaf] for leaf in self._joint_parts.given.leaves}
 
     def split_latents(self, z: tf.Tensor) -> Values:
         """Returns the latents by name, each [..., *event], of `z` [..., J]."""
@@ -225,18 +298,26 @@ def _check(joint: Joint) -> None:
     Densities are taken at one draw, for two draws of what must not change them.
     """
     drawn = [joint.sample([1], tf.constant([seed, 1])) for seed in (0, 1)]
-    everything = range(len(joint.dtypes))
-    for parts, other, advice in (
-        (joint.latent, "an observed part", "the latents come first: p(z) p(x|z)"),
-        (joint.shared, "one that is not global", "the global latents come first"),
+
+    def changed(leaves: Sequence[int], fixed: Sequence[int]) -> list[int]:
+        """Returns those of `leaves` whose density depends on others than `fixed`."""
+        kept = {leaf: drawn[0][leaf] for leaf in fixed}
+        first, second = (joint.log_probs({**draw, **kept}, range(len(draw))) for draw in drawn)
+        return [leaf for leaf in leaves if (first[leaf].numpy() != second[leaf].numpy()).any()]
+
+    latent, given, shared = joint.latent.leaves, joint.given.leaves, joint.shared.leaves
+    for leaves, fixed, other, advice in (
+        (
+            latent,
+            [*latent, *given],
+            "an observed part",
+            "the latents come first, p(z) p(x|z), or name that part in `given`",
+        ),
+        (shared, shared, "one that is not global", "the global latents come first"),
     ):
-        if not parts.leaves:
-            continue
-        kept = {leaf: drawn[0][leaf] for leaf in parts.leaves}
-        first, second = (joint.log_probs({**draw, **kept}, everything) for draw in drawn)
-        for leaf in parts.leaves:
-            if (first[leaf].numpy() != second[leaf].numpy()).any():
-                raise ValueError(
-                    f"latent {joint.name_of(leaf)!r} depends on {other}; write the model so that "
-                    f"{advice}"
-                )
+        for leaf in changed(leaves, fixed) if leaves else ():
+            raise ValueError(
+                f"latent {joint.name_of(leaf)!r} depends on {other}; write the model so that "
+                f"{advice}"
+            )
+    joint.has_conditional_prior = bool(given and changed(latent, latent))

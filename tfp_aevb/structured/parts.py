@@ -57,6 +57,24 @@ class Parts:
         """Returns the leaves' values by the names of their parts, nested as these are."""
         return _map(self.places, values)
 
+    def rows(self, values: Values, count: Any) -> Leaves:
+        """Returns leaves [count, *event] of `values` by name, each [*event] or [count, *event].
+
+        Raises:
+            ValueError: if the names or the shapes are others.
+        """
+        found = _unmap(self.places, values)
+        for leaf, event, dtype in zip(self.leaves, self._shapes, self._dtypes, strict=True):
+            value = tf.cast(tf.convert_to_tensor(found[leaf]), dtype)
+            each = tf.TensorShape([tf.get_static_value(count)]).concatenate(event)
+            if not any(value.shape.as_list() == s.as_list() for s in (event, each)):
+                raise ValueError(
+                    f"`given` must hold values of shape {event}, or {each} for one a sample, got "
+                    f"{value.shape}"
+                )
+            found[leaf] = tf.broadcast_to(value, tf.concat([[count], event.as_list()], axis=0))
+        return found
+
     def columns(self) -> dict[Name, slice]:
         """Returns which elements of the vector are each part's."""
         found, start = {}, 0
@@ -84,7 +102,9 @@ class Joint(FlatJoint):
         latent: both, in this order.
         observed: the observed parts.
         data: these, and then the partly observed latents.
+        given: those of the observed whose density does not count.
         counted: the observed leaves whose density counts.
+        has_conditional_prior: whether latents depend on given parts.
 
     Raises:
         ValueError: if a name is not a part's or stands where it cannot, nothing is left as latent
@@ -122,7 +142,9 @@ class Joint(FlatJoint):
         self.observed = Parts(self, seen)
         self.partly_observed = Parts(self, [name for name in local if name in partly_observed])
         self.data = Parts(self, [*seen, *self.partly_observed.names])
+        self.given = Parts(self, [name for name in seen if name in given])
         self.counted = Parts(self, [name for name in seen if name not in given]).leaves
+        self.has_conditional_prior = False  # until a look at the densities says so
         for leaf in self.latent.leaves:
             if not self.dtypes[leaf].is_floating:
                 raise ValueError(
@@ -187,3 +209,21 @@ def _map(places: Places, values: Leaves) -> Values:
         name: _map(place, values) if isinstance(place, dict) else values[place]
         for name, place in places.items()
     }
+
+
+def _unmap(places: Places, values: Values) -> Leaves:
+    if not isinstance(values, dict) or values.keys() != places.keys():
+        got = list(values) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"`given` must be a dict of the parts {list(places)}, got {got}")
+    found: Leaves = {}
+    for name, place in places.items():
+        if isinstance(place, dict):
+            found |= _unmap(place, values[name])
+        else:
+            found[place] = values[name]
+    return found
+
+
+def tiled(values: Leaves, count: Any) -> Leaves:
+    """Returns leaves [count * n, *event] of leaves [n, *event]."""
+    return {leaf: tf.tile(v, [count] + [1] * (v.shape.rank - 1)) for leaf, v in values.items()}
