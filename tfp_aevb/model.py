@@ -18,6 +18,7 @@ from tfp_aevb.model_parts import (
     check_latent_support,
     check_prior,
     deserialize_part,
+    own_captured_variables,
     posterior_moments,
     serialize_part,
 )
@@ -30,7 +31,6 @@ from tfp_aevb.objectives import (
     evidence_bound,
 )
 from tfp_aevb.training.fused import FusedModel
-from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
@@ -147,28 +147,10 @@ class AEVB(FusedModel):
                 f"the prior's ({self.latent_dim},); they must be the same"
             )
         check_latent_support(self.prior, self.encoder)
-        self._own_captured_variables()
+        # Checks the objective too: a missing KL is better known before training than after.
+        x = tf.zeros([1, *self.event_shape])
+        own_captured_variables(self, lambda: self._bound_given(x, as_seed(0), 1.0))
         self.build((None, *self.event_shape))
-
-    def _own_captured_variables(self) -> None:
-        """Makes layers and variables that plain callables close over the model's own.
-
-        Also checks the objective: a missing KL is better known before training than after.
-        """
-        with tf.GradientTape() as tape, recorded_layers() as layers:
-            self._bound_given(tf.zeros([1, *self.event_shape]), as_seed(0), 1.0)
-        captured_layers = without_parts(layers, self)
-        if captured_layers:
-            self.captured_layers = captured_layers
-        # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
-        known = {
-            id(part)
-            for variable in self.variables
-            for part in (variable, *getattr(variable, "values", ()))
-        }
-        captured = [v for v in tape.watched_variables() if id(v) not in known]
-        if captured:
-            self.captured_variables = captured
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
@@ -177,11 +159,7 @@ class AEVB(FusedModel):
         return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
 
     def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
-        """Returns p(z), or p(z|u) where the model has it, for u in `x` [B, ...event].
-
-        Batch shape [] or [B], event shape [J].
-        """
-        del x
+        """Returns p(z), batch shape []; or for u in `x` [B, ...event] p(z|u), batch shape [B]."""
         return self.prior_distribution()
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
@@ -198,7 +176,6 @@ class AEVB(FusedModel):
 
     def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Returns `decode(z)`, or p(x|z, u) where the model has it, for u in `x` [B, ...event]."""
-        del x
         return self.decoder(z)
 
     def log_likelihood(
@@ -333,7 +310,11 @@ class AEVB(FusedModel):
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
         x = self._datapoints(x)
-        loc, _ = posterior_moments(self._posterior(x))
+        posterior = self._posterior(x)
+        return self._mean_given(posterior, posterior_moments(posterior)[0], x)
+
+    def _mean_given(self, posterior: tfd.Distribution, loc: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of p(x|z) at z = `loc`, the mean of q(z|x)."""
         return self.decode_given(loc, x).mean()
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -347,12 +328,10 @@ class AEVB(FusedModel):
         Keys: `loc` and `stddev` [B, J], `reconstruction` [B, ...event].
         """
         x = self._datapoints(tf_keras.utils.unpack_x_y_sample_weight(data)[0])
-        loc, stddev = posterior_moments(self._posterior(x))
-        return {
-            "loc": loc,
-            "stddev": stddev,
-            "reconstruction": self.decode_given(loc, x).mean(),
-        }
+        posterior = self._posterior(x)
+        loc, stddev = posterior_moments(posterior)
+        reconstruction = self._mean_given(posterior, loc, x)
+        return {"loc": loc, "stddev": stddev, "reconstruction": reconstruction}
 
     @property
     def kl_warmup_steps(self) -> int:

@@ -1,6 +1,6 @@
 """The parts of a model: checked when it is built, and written to and read from .keras files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.random import as_seed
 
 
@@ -83,6 +84,29 @@ def check_latent_support(prior: Any, encoder: Any) -> None:
         )
 
 
+def own_captured_variables(model: Any, evaluate: Callable[[], Any]) -> None:
+    """Makes layers and variables that plain callables close over the model's own.
+
+    Args:
+        model: the model.
+        evaluate: calls all of its parts.
+    """
+    with tf.GradientTape() as tape, recorded_layers() as layers:
+        evaluate()
+    captured_layers = without_parts(layers, model)
+    if captured_layers:
+        model.captured_layers = captured_layers
+    # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
+    known = {
+        id(part)
+        for variable in model.variables
+        for part in (variable, *getattr(variable, "values", ()))
+    }
+    captured = [v for v in tape.watched_variables() if id(v) not in known]
+    if captured:
+        model.captured_variables = captured
+
+
 def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean and the standard deviation of q(z|x), each [B, J].
 
@@ -96,11 +120,15 @@ def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor
         return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)
 
 
+class UnknownSupportError(NotImplementedError):
+    """A latent is discrete, or does not say where it is."""
+
+
 def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
     """Returns TFP's bijector from all of R^K to where the distribution is.
 
     Raises:
-        NotImplementedError: if it is discrete, or does not say.
+        UnknownSupportError: if it is discrete, or does not say.
     """
     inner = getattr(distribution, "tensor_distribution", distribution)
     elements = inner
@@ -110,10 +138,12 @@ def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
         return Softmax()  # TFP's has another density
     try:
         found = inner.experimental_default_event_space_bijector()
+    except UnknownSupportError:  # which says more
+        raise
     except NotImplementedError:
         found = None
     if found is None or tf.nest.is_nested(found.inverse_event_shape(inner.event_shape)):
-        raise NotImplementedError(
+        raise UnknownSupportError(
             f"{inner.name} is discrete or does not say where it is; samplers need a bijector from "
             "all of R^K (`experimental_default_event_space_bijector`): use `importance_log_prob`"
         )
@@ -124,7 +154,7 @@ def is_real(distribution: tfd.Distribution) -> bool:
     """Whether each element of the distribution may be any real number.
 
     Raises:
-        NotImplementedError: if it is discrete, or does not say.
+        UnknownSupportError: if it is discrete, or does not say.
     """
     bijector, event_shape = support_bijector(distribution), distribution.event_shape
     if bijector.inverse_event_shape(event_shape) != event_shape:

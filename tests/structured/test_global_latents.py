@@ -10,6 +10,7 @@ import tfp_aevb
 from tests.helpers import assert_mean, assert_one_line, compiled, gaussian_log_prob
 from tests.structured.two_levels import gaussian
 from tfp_aevb.structured import JointAEVB
+from tfp_aevb.training.loops import Minibatch
 
 tfd = tfp.distributions
 
@@ -171,3 +172,17 @@ def _backwards() -> JointAEVB:
         }
     )
     return JointAEVB(joint, lambda x: gaussian(x, 1.0), global_latents=["mu"])
+
+
+def test_the_normal_prior_of_parameters_leaves_q_of_the_global_latents_alone() -> None:
+    model, q = _model(num_data=NUM_DATA, parameter_prior="normal")
+    plain, _ = _model(num_data=NUM_DATA)
+    size, seed = float(NUM_DATA), tf.constant([0, 1])
+    batch = Minibatch(tf.constant(_data()), tf.ones(NUM_DATA), size, size, 1, seed)
+    penalty = 0.5 * sum(float(tf.reduce_sum(tf.square(v))) for v in q.values())
+    assert penalty > 0.1
+    for each in (model, plain):
+        normal = each.global_posterior["mu"].distribution.distribution
+        normal.loc.assign([3.0])  # which would cost 4.5 nats more
+    difference = model.training_loss(batch)[0] - plain.training_loss(batch)[0]
+    assert float(difference) == pytest.approx(penalty / NUM_DATA, rel=1e-3)

@@ -22,7 +22,7 @@ class Unconstrained:
         x: [B, ...event], needed where the model has p(z|u).
 
     Raises:
-        NotImplementedError: if a latent is discrete, or its distribution does not say where it is.
+        UnknownSupportError: if a latent is discrete, or its distribution does not say where it is.
     """
 
     def __init__(self, model: AEVB, x: tf.Tensor | None = None) -> None:

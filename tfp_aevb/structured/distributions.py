@@ -153,12 +153,14 @@ class Known(NamedTuple):
     def put_into(self, drawn: tf.Tensor) -> tf.Tensor:
         """Returns `drawn` [..., B, *event] with the known values in their place."""
         mask = tf.reshape(self.mask, [-1, *[1] * (self.value.shape.rank - 1)])
-        return tf.where(mask, self.value, drawn)
+        return tf.where(mask, tf.cast(self.value, drawn.dtype), drawn)
 
 
-def known_latents(joint: Joint, data: Leaves) -> dict[int, Known]:
-    """Returns what `data` say of the partly observed latents, NaN where one is not known."""
-    found = {}
+def known_latents(joint: Joint, x: tf.Tensor) -> dict[int, Known]:
+    """Returns what `x` [B, D] says of the partly observed latents, NaN where one is not known."""
+    if not joint.partly_observed.leaves:
+        return {}
+    data, found = joint.data.split(x, cast=False), {}
     for name, place in joint.partly_observed.places.items():
         leaves = list(leaves_of({name: place}))
         gaps = [tf.math.is_nan(data[leaf]) for leaf in leaves]
@@ -219,7 +221,11 @@ class JointPosterior(_Vector):
 
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
         values = self._parts.split(z)
-        terms = self._posterior.joint.log_prob_parts([values[leaf] for leaf in self._leaves])
+        drawn = [
+            tf.cast(values[leaf], dtype)
+            for leaf, dtype in zip(self._leaves, self._posterior.dtypes, strict=True)
+        ]
+        terms = self._posterior.joint.log_prob_parts(drawn)
         return tf.add_n(
             [
                 tf.where(self._known[leaf].mask, tf.zeros_like(term), term)
@@ -228,6 +234,21 @@ class JointPosterior(_Vector):
                 for leaf, term in zip(self._leaves, terms, strict=True)
             ]
         )
+
+
+class AsFloats(_Vector):
+    """q(z|x) over integers, as float32: batch shape [B] and event shape [J]."""
+
+    def __init__(self, integers: tfd.Distribution, rows: tf.Tensor) -> None:
+        self._integers = integers
+        kind = tfd.NOT_REPARAMETERIZED
+        super().__init__(integers.event_shape[0], rows, integers.name, kind)
+
+    def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
+        return tf.cast(self._integers.sample(n, seed=seed), tf.float32)
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        return self._integers.log_prob(tf.cast(z, self._integers.dtype))
 
 
 class WithGlobals(_Vector):

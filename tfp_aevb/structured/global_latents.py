@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.model_parts import support_bijector
+from tfp_aevb.model_parts import UnknownSupportError, support_bijector
 from tfp_aevb.structured.flat import Leaves
 from tfp_aevb.structured.parts import Joint
 
@@ -58,7 +58,7 @@ class GlobalPosterior:
         name = self._joint.name_of(leaf)
         try:
             bijector, also = (_without_batch(p) for p in (part, other))
-        except NotImplementedError:
+        except UnknownSupportError:
             raise ValueError(
                 f"global latent {name!r} is discrete or does not say where it is, and gets no "
                 "q(theta); use a `tfd` distribution of real numbers"
@@ -75,6 +75,11 @@ class GlobalPosterior:
     def distributions(self) -> dict[int, tfd.Distribution]:
         """The q of each leaf."""
         return dict(self._distributions)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The means and log standard deviations of q(theta)."""
+        return [v for q in self._distributions.values() for v in q.distribution.trainable_variables]
 
     def sample(self, sample_shape: Any, seed: tf.Tensor) -> Leaves:
         """Draws theta ~ q(theta): leaves [*sample_shape, *event]."""

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.model import AEVB, ModelSample
 from tfp_aevb.model_parts import check_distribution
-from tfp_aevb.objectives import Bound
+from tfp_aevb.objectives import SCORE_OBJECTIVES, Bound
+from tfp_aevb.structured.checks import check_encoder, check_missing, check_model
 from tfp_aevb.structured.distributions import (
+    AsFloats,
     JointPosterior,
     LatentPrior,
     ObservedParts,
@@ -21,11 +23,12 @@ from tfp_aevb.structured.distributions import (
 from tfp_aevb.structured.flat import Leaves, Name
 from tfp_aevb.structured.global_latents import GlobalPosterior
 from tfp_aevb.structured.parts import Joint, Values
-from tfp_aevb.structured.supports import Supports, check_encoder
+from tfp_aevb.structured.supports import Supports
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
 
 KL_DRAWS = 10
+MEAN_DRAWS = 100  # of discrete latents, for reconstructions
 
 
 class JointAEVB(AEVB):
@@ -96,10 +99,16 @@ class JointAEVB(AEVB):
     ) -> None:
         names = [observed] if isinstance(observed, str | int) else list(observed)
         parts = Joint(joint, names, given, partly_observed, global_latents)
-        _check(parts)
+        check_model(parts)
         if global_latents and objective not in ("sgvb_a", "stl"):
             raise ValueError(
                 f"`global_latents` need objective 'sgvb_a' or 'stl', got {objective!r}"
+            )
+        if parts.discrete and objective not in SCORE_OBJECTIVES:
+            raise ValueError(
+                f"latent {parts.discrete[0]!r} is discrete and has no reparameterised draws, which "
+                f"objective {objective!r} needs; use one of {list(SCORE_OBJECTIVES)}, or sum it "
+                "out, for instance with `tfd.MixtureSameFamily`"
             )
         weights = {"kl_weight": 1.0, "kl_warmup_steps": 0, "free_bits": 0.0}
         if partly_observed and any(kwargs.get(name, one) != one for name, one in weights.items()):
@@ -118,15 +127,20 @@ class JointAEVB(AEVB):
 
         def encode(x: tf.Tensor) -> tfd.Distribution:
             data = parts.data.split(x) if several else {parts.observed.leaves[0]: x}
+            if parts.marginalised and not takes_missing(encoder):
+                data = {leaf: fill_missing(value) for leaf, value in data.items()}
             seen = parts.observed.named(data)
             posterior = encoder(seen if len(seen) > 1 else seen[parts.observed.names[0]])
             if isinstance(posterior, tfd.JointDistribution):
-                posterior = JointPosterior(posterior, parts, x, known_latents(parts, data))
+                posterior = JointPosterior(posterior, parts, x, known_latents(parts, x))
             elif partly_observed:
                 raise ValueError(
                     "`partly_observed` needs an encoder that returns a joint distribution, got "
                     f"{type(posterior).__name__}; name its parts by `tfd.JointDistributionNamed`"
                 )
+            elif parts.discrete and not posterior.dtype.is_floating:
+                check_distribution("encoder", posterior)
+                posterior = AsFloats(posterior, x)
             if theta is None:
                 return posterior
             check_distribution("encoder", posterior)
@@ -161,8 +175,8 @@ class JointAEVB(AEVB):
 
     @property
     def allows_missing(self) -> bool:
-        """Whether data may have NaN: where latents are partly observed."""
-        return bool(self._joint_parts.partly_observed.names)
+        """Whether data may have NaN: partly observed latents, or parts that marginalise it."""
+        return bool(self._joint_parts.may_be_missing)
 
     @property
     def needs_num_data(self) -> bool:
@@ -250,7 +264,7 @@ class JointAEVB(AEVB):
         Raises:
             NotImplementedError: if latents are global or partly observed.
         """
-        if self._theta or self.allows_missing:
+        if self._theta or self._joint_parts.partly_observed.names:
             raise NotImplementedError(
                 "log p(x, z) is not known for all of z where latents are global or partly "
                 "observed; use `importance_log_prob`"
@@ -258,18 +272,31 @@ class JointAEVB(AEVB):
         return super().log_joint(x, z)
 
     def check_observations(self, x: Observations) -> None:
-        """Raises a `ValueError` unless `x` has this model's shape, and NaN for whole latents."""
+        """Raises a `ValueError` unless `x` has this model's shape, and NaN where it may have."""
+        if x.event_shape == self.event_shape:
+            check_missing(self._joint_parts, x.x)
         super().check_observations(x)
-        if not self.allows_missing:
-            return
-        for name, columns in self._joint_parts.data.columns().items():
-            missing = np.isnan(x.x[:, columns])
-            if name in self._joint_parts.partly_observed.names:
-                wrong, advice = missing.any(1) & ~missing.all(1), "a latent is known whole or not"
-            else:
-                wrong, advice = missing.any(1), "only partly observed latents may be missing"
-            if wrong.any():
-                raise ValueError(f"{name!r} has NaN in row {wrong.argmax()}: {advice}")
+
+    def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
+        x = super()._datapoints(x)
+        if tf.executing_eagerly():
+            check_missing(self._joint_parts, x.numpy())
+        return x
+
+    def _mean_given(self, posterior: tfd.Distribution, loc: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """As `AEVB`'s; with discrete latents p(x|z)'s means are averaged over draws of q(z|x)."""
+        if not self._joint_parts.discrete:
+            return super()._mean_given(posterior, loc, x)
+        z = posterior.sample(MEAN_DRAWS, seed=as_seed(0))  # [S, B, J]
+        flat_x = tf.tile(x, [MEAN_DRAWS] + [1] * (x.shape.rank - 1))
+        means = self.decode_given(tf.reshape(z, [-1, self.latent_dim]), flat_x).mean()
+        return tf.reduce_mean(tf.reshape(means, [MEAN_DRAWS, -1, *self.event_shape]), axis=0)
+
+    @property
+    def penalised_variables(self) -> list[tf.Variable]:
+        """All but those of q(theta), whose prior is in the bound."""
+        own = {v.ref() for v in self._theta.variables} if self._theta else set()
+        return [v for v in self.trainable_variables if v.ref() not in own]
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
         return self.encoder(x)  # NaN and all: it tells which latents are known
@@ -290,34 +317,3 @@ class JointAEVB(AEVB):
         data = super()._bound_given(x, seeds[0], num_data, num_samples)
         share = self._theta.kl(KL_DRAWS, seeds[1]) / num_data
         return Bound(data.elbo - share, data.reconstruction, data.kl + share)
-
-
-def _check(joint: Joint) -> None:
-    """Raises unless each part has one density a datapoint, and those come first that have to.
-
-    Densities are taken at one draw, for two draws of what must not change them.
-    """
-    drawn = [joint.sample([1], tf.constant([seed, 1])) for seed in (0, 1)]
-
-    def changed(leaves: Sequence[int], fixed: Sequence[int]) -> list[int]:
-        """Returns those of `leaves` whose density depends on others than `fixed`."""
-        kept = {leaf: drawn[0][leaf] for leaf in fixed}
-        first, second = (joint.log_probs({**draw, **kept}, range(len(draw))) for draw in drawn)
-        return [leaf for leaf in leaves if (first[leaf].numpy() != second[leaf].numpy()).any()]
-
-    latent, given, shared = joint.latent.leaves, joint.given.leaves, joint.shared.leaves
-    for leaves, fixed, other, advice in (
-        (
-            latent,
-            [*latent, *given],
-            "an observed part",
-            "the latents come first, p(z) p(x|z), or name that part in `given`",
-        ),
-        (shared, shared, "one that is not global", "the global latents come first"),
-    ):
-        for leaf in changed(leaves, fixed) if leaves else ():
-            raise ValueError(
-                f"latent {joint.name_of(leaf)!r} depends on {other}; write the model so that "
-                f"{advice}"
-            )
-    joint.has_conditional_prior = bool(given and changed(latent, latent))

@@ -41,8 +41,11 @@ class Parts:
             flat.append(tf.reshape(value, tf.concat([batch_shape, [size]], axis=0)))
         return tf.concat(flat, axis=-1)
 
-    def split(self, vector: tf.Tensor) -> Leaves:
-        """Returns the leaves [..., *event] of `vector` [..., size], in their own dtypes."""
+    def split(self, vector: tf.Tensor, *, cast: bool = True) -> Leaves:
+        """Returns the leaves [..., *event] of `vector` [..., size], in their own dtypes.
+
+        Unless they are to stay as they are: as integers they cannot be NaN.
+        """
         values = {}
         pieces = tf.split(vector, self._sizes, axis=-1) if self.leaves else []
         for leaf, flat, event, dtype in zip(
@@ -50,7 +53,8 @@ class Parts:
         ):
             shape = tf.concat([tf.shape(flat)[:-1], event.as_list()], axis=0)
             static = flat.shape[:-1].concatenate(event)
-            values[leaf] = tf.cast(tf.ensure_shape(tf.reshape(flat, shape), static), dtype)
+            value = tf.ensure_shape(tf.reshape(flat, shape), static)
+            values[leaf] = tf.cast(value, dtype) if cast else value
         return values
 
     def named(self, values: Leaves) -> Values:
@@ -104,11 +108,13 @@ class Joint(FlatJoint):
         data: these, and then the partly observed latents.
         given: those of the observed whose density does not count.
         counted: the observed leaves whose density counts.
+        discrete: names of the latents that are integers, or have some.
         has_conditional_prior: whether latents depend on given parts.
+        marginalised: names of the observed parts whose elements may be NaN.
 
     Raises:
-        ValueError: if a name is not a part's or stands where it cannot, nothing is left as latent
-            or observed, or a latent is discrete.
+        ValueError: if a name is not a part's or stands where it cannot, or nothing is left as
+            latent or observed.
     """
 
     def __init__(
@@ -144,14 +150,17 @@ class Joint(FlatJoint):
         self.data = Parts(self, [*seen, *self.partly_observed.names])
         self.given = Parts(self, [name for name in seen if name in given])
         self.counted = Parts(self, [name for name in seen if name not in given]).leaves
+        self.discrete = [n for n in latent if not self._is_floating(n)]
         self.has_conditional_prior = False  # until a look at the densities says so
-        for leaf in self.latent.leaves:
-            if not self.dtypes[leaf].is_floating:
-                raise ValueError(
-                    f"latent {self.name_of(leaf)!r} is discrete ({self.dtypes[leaf].name}) and has "
-                    "no reparameterised draws; sum it out, for instance with "
-                    "`tfd.MixtureSameFamily`"
-                )
+        self.marginalised: list[Name] = []
+
+    @property
+    def may_be_missing(self) -> list[Name]:
+        """The parts of the data that may have NaN."""
+        return [*self.partly_observed.names, *self.marginalised]
+
+    def _is_floating(self, name: Name) -> bool:
+        return all(self.dtypes[leaf].is_floating for leaf in leaves_of({name: self.places[name]}))
 
     def name_of(self, leaf: int) -> Name:
         """Returns the name of the part that a leaf belongs to."""

@@ -4,9 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.model_parts import is_real, support_bijector
+from tfp_aevb.model_parts import UnknownSupportError, is_real, support_bijector
 from tfp_aevb.structured.flat import Leaves
 from tfp_aevb.structured.parts import Joint, tiled
 
@@ -33,17 +32,17 @@ class Supports:
                 if not is_real(part):
                     bijector = support_bijector(part)
                     self.constrained[leaf] = bijector.inverse_event_shape(part.event_shape)
-            except NotImplementedError as error:
+            except UnknownSupportError as error:
                 self.unknown[leaf] = f"latent {joint.name_of(leaf)!r}: {error}"
 
     def bijector(self, given: Leaves) -> tfb.Bijector:
         """Returns z = b(u), u [..., K], for values [B, *event] of the given parts if any.
 
         Raises:
-            NotImplementedError: if a latent is discrete, or does not say where it is.
+            UnknownSupportError: if a latent is discrete, or does not say where it is.
         """
         for reason in self.unknown.values():
-            raise NotImplementedError(reason)
+            raise UnknownSupportError(reason)
         if not self.constrained:
             return tfb.Identity()
         return LatentBijector(self._joint, self.constrained, given)
@@ -127,29 +126,3 @@ class LatentBijector(tfb.Bijector):
 
     def _inverse_event_shape_tensor(self, shape: tf.Tensor) -> tf.Tensor:
         return tf.concat([shape[:-1], [self._size]], axis=0)
-
-
-def check_encoder(
-    supports: Supports, joint: Joint, factors: dict[int, tfd.Distribution], whole: Any
-) -> None:
-    """Raises a `ValueError` if q is over all of R where a local latent is not.
-
-    Args:
-        supports: of the latents.
-        joint: the model.
-        factors: q's part of each leaf, if it is a joint distribution.
-        whole: q, if it is not.
-    """
-    for leaf in joint.local.leaves:
-        if leaf not in supports.constrained:
-            continue
-        try:
-            unbounded = is_real(factors.get(leaf, whole))
-        except NotImplementedError:
-            continue
-        if unbounded:
-            raise ValueError(
-                f"the encoder's latent {joint.name_of(leaf)!r} is over all reals, the model's is "
-                "not; give q its support, for instance by `tfd.TransformedDistribution` with the "
-                "prior's `experimental_default_event_space_bijector()`"
-            )
