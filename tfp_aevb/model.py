@@ -146,11 +146,14 @@ class AEVB(FusedModel):
                 f"the encoder's latents have shape {posterior.event_shape}, "
                 f"the prior's ({self.latent_dim},); they must be the same"
             )
-        check_latent_support(self.prior, self.encoder)
+        self._check_supports(posterior)
         # Checks the objective too: a missing KL is better known before training than after.
         x = tf.zeros([1, *self.event_shape])
         own_captured_variables(self, lambda: self._bound_given(x, as_seed(0), 1.0))
         self.build((None, *self.event_shape))
+
+    def _check_supports(self, posterior: tfd.Distribution) -> None:
+        check_latent_support(self.prior, self.encoder)
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
@@ -202,10 +205,8 @@ class AEVB(FusedModel):
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
         flat_z = tf.reshape(z, [-1, self.latent_dim])  # [L * B, J]
-        repeats = [num_samples] + [1] * (x.shape.rank - 1)
-        flat_x = tf.tile(x, repeats)
-        log_prob = decoder(flat_z).log_prob(flat_x)
-        return tf.reshape(log_prob, [num_samples, -1])
+        flat_x = tf.tile(x, [num_samples] + [1] * (x.shape.rank - 1))
+        return tf.reshape(decoder(flat_z).log_prob(flat_x), [num_samples, -1])
 
     def bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
@@ -330,8 +331,7 @@ class AEVB(FusedModel):
         x = self._datapoints(tf_keras.utils.unpack_x_y_sample_weight(data)[0])
         posterior = self._posterior(x)
         loc, stddev = posterior_moments(posterior)
-        reconstruction = self._mean_given(posterior, loc, x)
-        return {"loc": loc, "stddev": stddev, "reconstruction": reconstruction}
+        return {"loc": loc, "stddev": stddev, "reconstruction": self._mean_given(posterior, loc, x)}
 
     @property
     def kl_warmup_steps(self) -> int:

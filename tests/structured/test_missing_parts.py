@@ -89,7 +89,7 @@ def test_an_encoder_that_takes_nan_sees_it() -> None:
 def test_a_layer_that_marginalises_serves_as_a_part() -> None:
     likelihood = layers.GaussianLikelihood(4, (), allow_missing=True)
     joint = tfd.JointDistributionNamed(
-        {"z": gaussian(tf.zeros(3), 1.0), "x": lambda z: likelihood(z)}
+        {"z": gaussian(tf.zeros(3), 1.0), "x": lambda z: likelihood(tf.reshape(z, [-1, 3]))}
     )
     model = JointAEVB(joint, _encoder)
     assert model.allows_missing

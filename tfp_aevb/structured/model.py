@@ -138,19 +138,13 @@ class JointAEVB(AEVB):
                     "`partly_observed` needs an encoder that returns a joint distribution, got "
                     f"{type(posterior).__name__}; name its parts by `tfd.JointDistributionNamed`"
                 )
-            elif parts.discrete and not posterior.dtype.is_floating:
+            elif parts.discrete:
                 check_distribution("encoder", posterior)
-                posterior = AsFloats(posterior, x)
+                posterior = posterior if posterior.dtype.is_floating else AsFloats(posterior, x)
             if theta is None:
                 return posterior
             check_distribution("encoder", posterior)
             return WithGlobals(posterior, theta, x)
-
-        def check_supports() -> None:
-            posterior = encode(tf.zeros([1, *self.event_shape]))
-            local = getattr(posterior, "local", posterior)
-            factors = local.factors() if isinstance(local, JointPosterior) else {}
-            check_encoder(supports, parts, factors, local)
 
         # Before the base class, which evaluates the bound.
         self._joint_parts = parts
@@ -163,7 +157,11 @@ class JointAEVB(AEVB):
             objective=objective,
             **kwargs,
         )
-        check_supports()
+
+    def _check_supports(self, posterior: tfd.Distribution) -> None:
+        local = posterior.local if isinstance(posterior, WithGlobals) else posterior
+        factors = local.factors() if isinstance(local, JointPosterior) else {}
+        check_encoder(self._supports, self._joint_parts, factors, local)
 
     @property
     def suits_xla(self) -> bool:
