@@ -67,7 +67,7 @@ def test_bound_and_gradients_have_the_exact_expectation(objective: str) -> None:
     @tf.function
     def draw(seed: tf.Tensor) -> tuple:
         with tf.GradientTape() as tape:
-            elbo = model.bound(x, seed, 1000).elbo
+            elbo = model.bound(x, seed, 10_000).elbo
             total = tf.reduce_sum(elbo)
         return elbo, tape.gradient(total, variables)
 
@@ -75,9 +75,13 @@ def test_bound_and_gradients_have_the_exact_expectation(objective: str) -> None:
     with tf.GradientTape() as tape:
         exact = _exact_bound(model, q, x)
         total = tf.reduce_sum(exact)
-    assert_mean(np.stack([elbo for elbo, _ in drawn]), exact.numpy())
-    for i, gradient in enumerate(tape.gradient(total, variables)):
-        assert_mean(np.stack([gradients[i] for _, gradients in drawn]), gradient.numpy())
+    values = np.stack([elbo for elbo, _ in drawn])
+    gradients = np.stack([np.hstack([np.ravel(part) for part in parts]) for _, parts in drawn])
+    expected = np.hstack([np.ravel(part) for part in tape.gradient(total, variables)])
+    for found, wanted in ((values, exact.numpy()), (gradients, expected)):
+        assert_mean(found, wanted)
+        errors = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+        assert (5 * errors < 0.01 * np.abs(wanted).max()).all()  # a formula 1% off is seen
 
 
 def test_the_share_of_the_global_latents_counts_once_for_all_data() -> None:

@@ -62,6 +62,14 @@ class JointAEVB(AEVB):
     bound per datapoint takes KL(q(theta) || p(theta)) / N off (paper, Appendix F). They are last in
     z; prediction (`sample`, `importance_log_prob`) averages over q(theta).
 
+    Latents that are positive, bounded or on a simplex need a q with their support; samplers move
+    them in R^K by TFP's `experimental_default_event_space_bijector` of each part. Latents that are
+    integers need an objective without reparameterised draws: `vimco`, `rws` or `score_function`.
+
+    An observed part whose distribution says `allows_missing`, as that of a likelihood layer with
+    `allow_missing=True` does, may have NaN, which it marginalises, unless another part depends on
+    it; the encoder sees 0 there, unless it says `allows_missing` too.
+
     Args:
         joint: any `tfd.JointDistribution*` of one datapoint. Its variables are trained, those of
             networks that its functions call too.
@@ -78,11 +86,12 @@ class JointAEVB(AEVB):
         global_latents: latents that all datapoints share; they depend on no other parts but each
             other. `num_data` is needed to evaluate before `fit`.
         **kwargs: see `AEVB`; `objective` is `sgvb_a` unless stated, for few joints have a KL
-            divergence in closed form. Global latents need `sgvb_a` or `stl`.
+            divergence in closed form. Global latents need `sgvb_a` or `stl`; `parameter_prior` is
+            of the point estimates beside them, and leaves q(theta) alone.
 
     Raises:
-        ValueError: if the parts do not fit each other, a latent is discrete or depends on an
-            observed part, or an encoder's distribution lacks a latent.
+        ValueError: if the parts do not fit each other, a latent depends on an observed part that is
+            not given, or the encoder's distribution lacks a latent or does not have its support.
     """
 
     def __init__(
