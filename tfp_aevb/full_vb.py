@@ -18,6 +18,7 @@ from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
 from tfp_aevb.layers.noise import normal_rows, shared_normal
 from tfp_aevb.model import AEVB
+from tfp_aevb.model_parts import check_prior
 from tfp_aevb.objectives import Bound
 from tfp_aevb.objectives.sums import total
 
@@ -87,7 +88,9 @@ class FullVB(AEVB):
         super().__init__(prior, encoder, decoder, **kwargs)
 
     def _build_parts(self) -> None:
-        self.decoder(tf.zeros([1, self.prior_distribution().event_shape[0]]))
+        prior = self.prior_distribution()
+        check_prior(prior)
+        self.decoder(tf.zeros([1, prior.event_shape[0]]))
         num_layers = len(self._likelihood.network.network_weights) // 2
         layers = range(num_layers) if self._variational_layers is None else self._variational_layers
         if not layers or not all(-num_layers <= layer < num_layers for layer in layers):

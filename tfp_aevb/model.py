@@ -16,7 +16,9 @@ from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.model_parts import (
     check_distribution,
     check_latent_support,
+    check_prior,
     deserialize_part,
+    own_captured_variables,
     posterior_moments,
     serialize_part,
 )
@@ -29,7 +31,6 @@ from tfp_aevb.objectives import (
     evidence_bound,
 )
 from tfp_aevb.training.fused import FusedModel
-from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
@@ -125,8 +126,7 @@ class AEVB(FusedModel):
             self.latent_dim = self.prior.latent_dim
         else:
             prior = self.prior_distribution()
-            if prior.event_shape.rank != 1:
-                raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+            check_prior(prior)
             self.latent_dim = int(prior.event_shape[0])
         likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         check_distribution("decoder", likelihood)
@@ -146,35 +146,24 @@ class AEVB(FusedModel):
                 f"the encoder's latents have shape {posterior.event_shape}, "
                 f"the prior's ({self.latent_dim},); they must be the same"
             )
-        check_latent_support(self.prior, self.encoder)
-        self._own_captured_variables()
+        self._check_supports(posterior)
+        # Checks the objective too: a missing KL is better known before training than after.
+        x = tf.zeros([1, *self.event_shape])
+        own_captured_variables(self, lambda: self._bound_given(x, as_seed(0), 1.0))
         self.build((None, *self.event_shape))
 
-    def _own_captured_variables(self) -> None:
-        """Makes layers and variables that plain callables close over the model's own.
-
-        Also checks the objective: a missing KL is better known before training than after.
-        """
-        with tf.GradientTape() as tape, recorded_layers() as layers:
-            self._bound_given(tf.zeros([1, *self.event_shape]), as_seed(0), 1.0)
-        captured_layers = without_parts(layers, self)
-        if captured_layers:
-            self.captured_layers = captured_layers
-        # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
-        known = {
-            id(part)
-            for variable in self.variables
-            for part in (variable, *getattr(variable, "values", ()))
-        }
-        captured = [v for v in tape.watched_variables() if id(v) not in known]
-        if captured:
-            self.captured_variables = captured
+    def _check_supports(self, posterior: tfd.Distribution) -> None:
+        check_latent_support(self.prior, self.encoder)
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
         if isinstance(self.prior, VampPrior):
             return self.prior.given(self.encoder)
         return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
+
+    def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns p(z), batch shape []; or for u in `x` [B, ...event] p(z|u), batch shape [B]."""
+        return self.prior_distribution()
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x) for `x` [B, ...event]: batch shape [B], event shape [J]."""
@@ -187,6 +176,10 @@ class AEVB(FusedModel):
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
         return self.decoder(tf.convert_to_tensor(z, tf.float32))
+
+    def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
+        """Returns `decode(z)`, or p(x|z, u) where the model has it, for u in `x` [B, ...event]."""
+        return self.decoder(z)
 
     def log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
@@ -206,16 +199,14 @@ class AEVB(FusedModel):
 
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
-        return self.log_likelihood(x, z) + self.prior_distribution().log_prob(z)
+        return self.log_likelihood(x, z) + self.prior_given(x).log_prob(z)
 
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
         flat_z = tf.reshape(z, [-1, self.latent_dim])  # [L * B, J]
-        repeats = [num_samples] + [1] * (x.shape.rank - 1)
-        flat_x = tf.tile(x, repeats)
-        log_prob = decoder(flat_z).log_prob(flat_x)
-        return tf.reshape(log_prob, [num_samples, -1])
+        flat_x = tf.tile(x, [num_samples] + [1] * (x.shape.rank - 1))
+        return tf.reshape(decoder(flat_z).log_prob(flat_x), [num_samples, -1])
 
     def bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
@@ -237,7 +228,7 @@ class AEVB(FusedModel):
         posterior = self._posterior(x)
         return evidence_bound(
             posterior,
-            self.prior_distribution(),
+            self.prior_given(x),
             lambda z: self.log_likelihood(x, z),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
@@ -268,7 +259,7 @@ class AEVB(FusedModel):
         }
         return OBJECTIVES[self.objective](
             posterior,
-            self.prior_distribution(),
+            self.prior_given(x),
             lambda z: self._bound_log_likelihood(x, z, likelihood_seed),
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
@@ -319,8 +310,13 @@ class AEVB(FusedModel):
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
-        loc, _ = posterior_moments(self.encode(x))
-        return self.decoder(loc).mean()
+        x = self._datapoints(x)
+        posterior = self._posterior(x)
+        return self._mean_given(posterior, posterior_moments(posterior)[0], x)
+
+    def _mean_given(self, posterior: tfd.Distribution, loc: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of p(x|z) at z = `loc`, the mean of q(z|x)."""
+        return self.decode_given(loc, x).mean()
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns `reconstruct(inputs)`, without random draws."""
@@ -332,13 +328,10 @@ class AEVB(FusedModel):
 
         Keys: `loc` and `stddev` [B, J], `reconstruction` [B, ...event].
         """
-        x, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-        loc, stddev = posterior_moments(self.encode(x))
-        return {
-            "loc": loc,
-            "stddev": stddev,
-            "reconstruction": self.decoder(loc).mean(),
-        }
+        x = self._datapoints(tf_keras.utils.unpack_x_y_sample_weight(data)[0])
+        posterior = self._posterior(x)
+        loc, stddev = posterior_moments(posterior)
+        return {"loc": loc, "stddev": stddev, "reconstruction": self._mean_given(posterior, loc, x)}
 
     @property
     def kl_warmup_steps(self) -> int:

@@ -1,14 +1,17 @@
 """The parts of a model: checked when it is built, and written to and read from .keras files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
+from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.random import as_seed
 
 
@@ -39,8 +42,24 @@ def deserialize_part(name: str, config: Any) -> tf_keras.layers.Layer:
     return part
 
 
+def check_prior(prior: Any) -> None:
+    """Raises a `ValueError` unless p(z) is a distribution with event shape [J]."""
+    if isinstance(prior, tfd.JointDistribution):
+        raise ValueError(
+            f"the prior is a joint distribution, {prior.name}; use `tfp_aevb.JointAEVB`, whose "
+            "joint has the latents and x"
+        )
+    if prior.event_shape.rank != 1:
+        raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+
+
 def check_distribution(name: str, distribution: Any) -> None:
     """Raises a `ValueError` unless the part has returned a distribution of batch shape [B]."""
+    if isinstance(distribution, tfd.JointDistribution):
+        raise ValueError(
+            f"the {name} has returned a joint distribution, {distribution.name}; use "
+            "`tfp_aevb.JointAEVB`"
+        )
     if not isinstance(distribution, tfd.Distribution):
         raise ValueError(
             f"the {name} must return a `tfd.Distribution`, got {type(distribution).__name__}"
@@ -65,6 +84,29 @@ def check_latent_support(prior: Any, encoder: Any) -> None:
         )
 
 
+def own_captured_variables(model: Any, evaluate: Callable[[], Any]) -> None:
+    """Makes layers and variables that plain callables close over the model's own.
+
+    Args:
+        model: the model.
+        evaluate: calls all of its parts.
+    """
+    with tf.GradientTape() as tape, recorded_layers() as layers:
+        evaluate()
+    captured_layers = without_parts(layers, model)
+    if captured_layers:
+        model.captured_layers = captured_layers
+    # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
+    known = {
+        id(part)
+        for variable in model.variables
+        for part in (variable, *getattr(variable, "values", ()))
+    }
+    captured = [v for v in tape.watched_variables() if id(v) not in known]
+    if captured:
+        model.captured_variables = captured
+
+
 def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean and the standard deviation of q(z|x), each [B, J].
 
@@ -76,3 +118,47 @@ def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor
     except NotImplementedError:
         z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
         return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)
+
+
+class UnknownSupportError(NotImplementedError):
+    """A latent is discrete, or does not say where it is."""
+
+
+def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
+    """Returns TFP's bijector from all of R^K to where the distribution is.
+
+    Raises:
+        UnknownSupportError: if it is discrete, or does not say.
+    """
+    inner = getattr(distribution, "tensor_distribution", distribution)
+    elements = inner
+    while isinstance(elements, tfd.Independent | tfd.Sample):
+        elements = elements.distribution
+    if isinstance(elements, tfd.Dirichlet | tfd.RelaxedOneHotCategorical):
+        return Softmax()  # TFP's has another density
+    try:
+        found = inner.experimental_default_event_space_bijector()
+    except UnknownSupportError:  # which says more
+        raise
+    except NotImplementedError:
+        found = None
+    if found is None or tf.nest.is_nested(found.inverse_event_shape(inner.event_shape)):
+        raise UnknownSupportError(
+            f"{inner.name} is discrete or does not say where it is; samplers need a bijector from "
+            "all of R^K (`experimental_default_event_space_bijector`): use `importance_log_prob`"
+        )
+    return found
+
+
+def is_real(distribution: tfd.Distribution) -> bool:
+    """Whether each element of the distribution may be any real number.
+
+    Raises:
+        UnknownSupportError: if it is discrete, or does not say.
+    """
+    bijector, event_shape = support_bijector(distribution), distribution.event_shape
+    if bijector.inverse_event_shape(event_shape) != event_shape:
+        return False
+    shape = [50, *distribution.batch_shape, *event_shape]
+    anywhere = 10.0 * tf.random.stateless_normal(shape, [0, 0], dtype=distribution.dtype)
+    return bool(tf.reduce_all(tf.math.is_finite(bijector.inverse(anywhere))))

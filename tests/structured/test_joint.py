@@ -26,6 +26,7 @@ from tests.structured.two_levels import (
     two_level_data,
     two_level_named,
 )
+from tfp_aevb import layers
 from tfp_aevb.structured import JointAEVB
 
 tfd = tfp.distributions
@@ -255,3 +256,19 @@ def test_a_joint_that_is_no_such_model_is_refused(
         )
 
     assert_one_line(make, ValueError, words)
+
+
+def test_a_joint_distribution_as_a_part_of_aevb_is_refused() -> None:
+    joint = tfd.JointDistributionNamed({"a": tfd.Normal(0.0, 1.0), "b": tfd.Normal(0.0, 1.0)})
+    prior, encoder = layers.StandardNormalPrior(2), layers.DiagonalGaussianPosterior(2, ())
+    decoder = layers.BernoulliLikelihood(4, ())
+    for kind, parts, name in (
+        (tfp_aevb.AEVB, (joint, encoder, decoder), "the prior is a joint"),
+        (tfp_aevb.AEVB, (lambda: joint, encoder, decoder), "the prior is a joint"),
+        (tfp_aevb.FullVB, (joint, encoder, decoder), "the prior is a joint"),
+        (tfp_aevb.AEVB, (prior, lambda x: joint, decoder), "the encoder has returned a joint"),
+        (tfp_aevb.AEVB, (prior, encoder, lambda z: joint), "the decoder has returned a joint"),
+    ):
+        assert_one_line(
+            lambda kind=kind, parts=parts: kind(*parts), ValueError, name, "`tfp_aevb.JointAEVB`"
+        )

@@ -49,7 +49,7 @@ def annealed_log_prob(
         )
     start_seed, chain_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     posterior = model.encode(x)
-    space = Unconstrained(model)
+    space = Unconstrained(model, x)
     stddev = space.stddev(posterior)
     x = tf.cast(x, tf.float32)
 

@@ -75,7 +75,7 @@ def latent_statistics(
         bound = model.evidence_bound(batch, seeds.noise, num_samples)
         found = {"rate": bound.kl, "distortion": -bound.reconstruction}
         found["loc"], _ = posterior_moments(posterior)
-        kl = kl_per_dimension(posterior, model.prior_distribution())
+        kl = kl_per_dimension(posterior, model.prior_given(batch))
         return found if kl is None else {**found, "kl": kl}
 
     parts: dict[str, list[np.ndarray]] = {}
@@ -112,7 +112,7 @@ def aggregate_posterior_test(
     """Compares the aggregate posterior q(z) = E[q(z|x)] with the prior, by `mmd_test`.
 
     One z is drawn for each of `num_draws` random datapoints (all, if there are fewer), and as
-    many from p(z).
+    many from p(z), or one from each of their p(z|u).
 
     Raises:
         ValueError: if there are fewer than two datapoints, or draws are not finite.
@@ -120,7 +120,8 @@ def aggregate_posterior_test(
     purpose = "diagnose/aggregate"
     chosen = random_rows(x, num_draws, purpose, seed)
     encoded = model.encode(chosen).sample(seed=step_seeds(seed, purpose, tf.constant(0)).noise)
-    prior = model.prior_distribution().sample(len(chosen), seed=as_seed(seed))
+    p = model.prior_given(chosen)
+    prior = p.sample(() if p.batch_shape.rank else len(chosen), seed=as_seed(seed))
     rng = numpy_generator(seed, purpose, 1)
     return mmd_test(encoded.numpy(), prior.numpy(), permutations=permutations, rng=rng)
 

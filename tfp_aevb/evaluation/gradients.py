@@ -92,7 +92,7 @@ def gradient_variance(
         with tf.GradientTape() as tape:
             bound = OBJECTIVES[objective](
                 model.encode(x),
-                model.prior_distribution(),
+                model.prior_given(x),
                 partial(model.log_likelihood, x),
                 num_samples,
                 tf.random.experimental.stateless_fold_in(first_seed, i),

@@ -60,7 +60,7 @@ def sample_posterior(
     Returns:
         The draws and their diagnostics.
     """
-    space = Unconstrained(model)
+    space = Unconstrained(model, x)
     settings = (num_chains, burn_in, thinning, num_leapfrog_steps)
     draws = _draw(space, model.encode(x), x, num_draws, *settings, seed)
     log_joint = draws.log_joint - space.log_jacobian(draws.z)
@@ -168,7 +168,7 @@ def hmc_log_prob(
         )
     per_chain = num_samples // num_chains
     settings = (num_chains, burn_in, thinning, num_leapfrog_steps)
-    space = Unconstrained(model)
+    space = Unconstrained(model, x)
     draws = _draw(space, model.encode(x), x, 2 * per_chain, *settings, seed)
     batch, num_dims = tf.shape(draws.z)[2], draws.z.shape[3]
     halves = tf.reshape(draws.z, [2, num_samples, batch, num_dims])

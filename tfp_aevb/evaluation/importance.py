@@ -66,7 +66,7 @@ def importance_log_prob(
         ValueError: if `num_samples` or `chunk` is less than 1, or `x` does not fit the model.
     """
     x = tf.cast(x, tf.float32)
-    posterior, prior = model.encode(x), model.prior_distribution()
+    posterior, prior = model.encode(x), model.prior_given(x)
     known_samples = tf.get_static_value(num_samples)
     for name, value in (("num_samples", known_samples), ("chunk", chunk)):
         if value is not None and value < 1:

@@ -6,9 +6,9 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flow_posteriors import CONSTRAINTS
-from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.model_parts import support_bijector
 from tfp_aevb.training.random import as_seed
 
 
@@ -19,11 +19,15 @@ class Unconstrained:
 
     Args:
         model: p(z), p(x|z) and q(z|x).
+        x: [B, ...event], needed where the model has p(z|u).
+
+    Raises:
+        UnknownSupportError: if a latent is discrete, or its distribution does not say where it is.
     """
 
-    def __init__(self, model: AEVB) -> None:
+    def __init__(self, model: AEVB, x: tf.Tensor | None = None) -> None:
         self._model = model
-        self._bijector = _bijector(model)
+        self._bijector = _bijector(model, x)
 
     def forward(self, u: tf.Tensor) -> tf.Tensor:
         """Returns z [..., J] for `u` [..., K]."""
@@ -58,7 +62,7 @@ class Unconstrained:
         return tf.math.reduce_std(self.draw(posterior, 1000, as_seed(0)), axis=0)
 
 
-def _bijector(model: AEVB) -> tfb.Bijector:
+def _bijector(model: AEVB, x: tf.Tensor | None) -> tfb.Bijector:
     support = None
     if isinstance(model.prior, Prior):
         support = model.prior.latent_support
@@ -66,10 +70,5 @@ def _bijector(model: AEVB) -> tfb.Bijector:
             support = model.encoder.latent_support
     if support is not None:
         return CONSTRAINTS.get(support, tfb.Identity)()
-    prior = model.prior_distribution()
-    if isinstance(prior, tfd.Dirichlet):
-        return Softmax()
-    try:
-        return prior.experimental_default_event_space_bijector()
-    except NotImplementedError:
-        return tfb.Identity()
+    prior = model.prior_distribution() if x is None else model.prior_given(tf.cast(x, tf.float32))
+    return support_bijector(prior)

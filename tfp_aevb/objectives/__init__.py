@@ -25,6 +25,8 @@ from tfp_aevb.objectives.sgvb import (
 PAPER_OBJECTIVES = {"sgvb_a": sgvb_a, "sgvb_b": sgvb_b, "score_function": score_function}
 # Those whose value is the evidence lower bound, Eq. 2.
 EVIDENCE_OBJECTIVES = {**PAPER_OBJECTIVES, "stl": sticking_the_landing}
+# Those that need no reparameterised draws of q.
+SCORE_OBJECTIVES = ("score_function", "vimco", "rws")
 OBJECTIVES = {
     **EVIDENCE_OBJECTIVES,
     "iwae": importance_weighted,
@@ -39,6 +41,7 @@ __all__ = [
     "EVIDENCE_OBJECTIVES",
     "OBJECTIVES",
     "PAPER_OBJECTIVES",
+    "SCORE_OBJECTIVES",
     "Bound",
     "KLWeight",
     "LogLikelihood",

@@ -41,8 +41,11 @@ class Parts:
             flat.append(tf.reshape(value, tf.concat([batch_shape, [size]], axis=0)))
         return tf.concat(flat, axis=-1)
 
-    def split(self, vector: tf.Tensor) -> Leaves:
-        """Returns the leaves [..., *event] of `vector` [..., size], in their own dtypes."""
+    def split(self, vector: tf.Tensor, *, cast: bool = True) -> Leaves:
+        """Returns the leaves [..., *event] of `vector` [..., size], in their own dtypes.
+
+        Unless they are to stay as they are: as integers they cannot be NaN.
+        """
         values = {}
         pieces = tf.split(vector, self._sizes, axis=-1) if self.leaves else []
         for leaf, flat, event, dtype in zip(
@@ -50,12 +53,31 @@ class Parts:
         ):
             shape = tf.concat([tf.shape(flat)[:-1], event.as_list()], axis=0)
             static = flat.shape[:-1].concatenate(event)
-            values[leaf] = tf.cast(tf.ensure_shape(tf.reshape(flat, shape), static), dtype)
+            value = tf.ensure_shape(tf.reshape(flat, shape), static)
+            values[leaf] = tf.cast(value, dtype) if cast else value
         return values
 
     def named(self, values: Leaves) -> Values:
         """Returns the leaves' values by the names of their parts, nested as these are."""
         return _map(self.places, values)
+
+    def rows(self, values: Values, count: Any) -> Leaves:
+        """Returns leaves [count, *event] of `values` by name, each [*event] or [count, *event].
+
+        Raises:
+            ValueError: if the names or the shapes are others.
+        """
+        found = _unmap(self.places, values)
+        for leaf, event, dtype in zip(self.leaves, self._shapes, self._dtypes, strict=True):
+            value = tf.cast(tf.convert_to_tensor(found[leaf]), dtype)
+            each = tf.TensorShape([tf.get_static_value(count)]).concatenate(event)
+            if not any(value.shape.as_list() == s.as_list() for s in (event, each)):
+                raise ValueError(
+                    f"`given` must hold values of shape {event}, or {each} for one a sample, got "
+                    f"{value.shape}"
+                )
+            found[leaf] = tf.broadcast_to(value, tf.concat([[count], event.as_list()], axis=0))
+        return found
 
     def columns(self) -> dict[Name, slice]:
         """Returns which elements of the vector are each part's."""
@@ -84,11 +106,15 @@ class Joint(FlatJoint):
         latent: both, in this order.
         observed: the observed parts.
         data: these, and then the partly observed latents.
+        given: those of the observed whose density does not count.
         counted: the observed leaves whose density counts.
+        discrete: names of the latents that are integers, or have some.
+        has_conditional_prior: whether latents depend on given parts.
+        marginalised: names of the observed parts whose elements may be NaN.
 
     Raises:
-        ValueError: if a name is not a part's or stands where it cannot, nothing is left as latent
-            or observed, or a latent is discrete.
+        ValueError: if a name is not a part's or stands where it cannot, or nothing is left as
+            latent or observed.
     """
 
     def __init__(
@@ -122,14 +148,19 @@ class Joint(FlatJoint):
         self.observed = Parts(self, seen)
         self.partly_observed = Parts(self, [name for name in local if name in partly_observed])
         self.data = Parts(self, [*seen, *self.partly_observed.names])
+        self.given = Parts(self, [name for name in seen if name in given])
         self.counted = Parts(self, [name for name in seen if name not in given]).leaves
-        for leaf in self.latent.leaves:
-            if not self.dtypes[leaf].is_floating:
-                raise ValueError(
-                    f"latent {self.name_of(leaf)!r} is discrete ({self.dtypes[leaf].name}) and has "
-                    "no reparameterised draws; sum it out, for instance with "
-                    "`tfd.MixtureSameFamily`"
-                )
+        self.discrete = [n for n in latent if not self._is_floating(n)]
+        self.has_conditional_prior = False  # until a look at the densities says so
+        self.marginalised: list[Name] = []
+
+    @property
+    def may_be_missing(self) -> list[Name]:
+        """The parts of the data that may have NaN."""
+        return [*self.partly_observed.names, *self.marginalised]
+
+    def _is_floating(self, name: Name) -> bool:
+        return all(self.dtypes[leaf].is_floating for leaf in leaves_of({name: self.places[name]}))
 
     def name_of(self, leaf: int) -> Name:
         """Returns the name of the part that a leaf belongs to."""
@@ -187,3 +218,21 @@ def _map(places: Places, values: Leaves) -> Values:
         name: _map(place, values) if isinstance(place, dict) else values[place]
         for name, place in places.items()
     }
+
+
+def _unmap(places: Places, values: Values) -> Leaves:
+    if not isinstance(values, dict) or values.keys() != places.keys():
+        got = list(values) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"`given` must be a dict of the parts {list(places)}, got {got}")
+    found: Leaves = {}
+    for name, place in places.items():
+        if isinstance(place, dict):
+            found |= _unmap(place, values[name])
+        else:
+            found[place] = values[name]
+    return found
+
+
+def tiled(values: Leaves, count: Any) -> Leaves:
+    """Returns leaves [count * n, *event] of leaves [n, *event]."""
+    return {leaf: tf.tile(v, [count] + [1] * (v.shape.rank - 1)) for leaf, v in values.items()}

@@ -16,7 +16,7 @@ from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
-from tfp_aevb.training.observations import Observations, as_observations, is_array
+from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
 
@@ -92,6 +92,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def allows_missing(self) -> bool:
         """Whether the model marginalises elements that are NaN."""
         return False
+
+    @property
+    def penalised_variables(self) -> list[tf.Variable]:
+        """The parameters that `parameter_prior` is a prior of."""
+        return self.trainable_variables
 
     def compile(
         self,
@@ -188,7 +193,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
             rows = as_observations(x, self.allows_missing)
-            x, validation_data = _split(rows, validation_split)
+            x, validation_data = split_off(rows, validation_split)
         if isinstance(validation_data, tuple):
             validation_data = validation_data[0]
         train = training_source(self, x, batch_size or 100, shuffle)
@@ -363,7 +368,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         for added in added_losses(self):
             loss += added / batch.num_devices
         if self.parameter_prior:
-            penalty = negative_log_parameter_prior(self.trainable_variables)
+            penalty = negative_log_parameter_prior(self.penalised_variables)
             loss += penalty / (batch.num_data * batch.num_devices)
         return loss
 
@@ -386,13 +391,3 @@ class FusedModel(WeightAverages, tf_keras.Model):
         wanted = mean_over_devices(self.distribute_strategy, wanted)  # blocks of one length in all
         block = min(max(int(wanted), 1), 8 * num_steps, MAX_BLOCK)
         self._steps_per_execution.assign(block)
-
-
-def _split(x: Observations, fraction: float) -> tuple[Observations, Observations]:
-    """Splits off the last rows for validation."""
-    rows = int(len(x) * (1.0 - fraction)) if 0.0 <= fraction < 1.0 else 0
-    if not 0 < rows < len(x):
-        raise ValueError(
-            f"`validation_split` must leave rows on both sides, got {fraction} of {len(x)} rows"
-        )
-    return x[:rows], x[rows:]

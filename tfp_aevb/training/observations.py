@@ -111,6 +111,20 @@ def as_observations(x: Any, allow_missing: bool = False) -> Observations:
     return x if isinstance(x, Observations) else Observations(x, allow_missing=allow_missing)
 
 
+def split_off(x: Observations, fraction: float) -> tuple[Observations, Observations]:
+    """Splits off the last rows for validation.
+
+    Raises:
+        ValueError: if that leaves no rows on a side.
+    """
+    rows = int(len(x) * (1.0 - fraction)) if 0.0 <= fraction < 1.0 else 0
+    if not 0 < rows < len(x):
+        raise ValueError(
+            f"`validation_split` must leave rows on both sides, got {fraction} of {len(x)} rows"
+        )
+    return x[:rows], x[rows:]
+
+
 def is_array(x: Any) -> bool:
     """Whether `x` is held in memory as one array."""
     return isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
