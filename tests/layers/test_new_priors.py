@@ -120,9 +120,8 @@ def test_a_vamp_prior_is_the_mixture_of_the_posteriors_of_its_inputs() -> None:
 
 def test_draws_of_a_vamp_prior_follow_its_density() -> None:
     model = _vamp_model()
-    model.encoder.network.network_weights[-2].assign(
-        RNG.normal(size=model.encoder.network.network_weights[-2].shape)
-    )
+    kernel = model.encoder.network.network_weights[-2]
+    kernel.assign(np.random.default_rng(0).normal(scale=3.0, size=kernel.shape))
     loc = model.encode(model.prior.pseudo_inputs()).mean().numpy()
     assert loc.std(axis=0).max() > 0.1  # the components are apart
     _assert_draws_follow_the_density(model.prior_distribution())
