@@ -125,7 +125,7 @@ def wait_until(condition: object, process: subprocess.Popen, seconds: float = 90
 def stopped_by(signum: signal.Signals, process: subprocess.Popen) -> tuple[int, list[str]]:
     """Sends a signal; returns the exit code and the lines on stderr."""
     process.send_signal(signum)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     return process.returncode, stderr.splitlines()
 
 

@@ -234,7 +234,7 @@ def test_a_run_of_digits_in_its_own_process(tmp_path: Path) -> None:
         *("-m", "tfp_aevb", "train", f"--workdir={tmp_path / 'run'}"),
         *("--steps=40", "--eval_every=20", "--hidden_units=16", "--latent_dim=2"),
     )
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
     assert "Warning" not in stderr
@@ -247,7 +247,7 @@ def test_a_run_of_digits_in_its_own_process(tmp_path: Path) -> None:
 
 def test_an_error_in_its_own_process_is_one_line(tmp_path: Path) -> None:
     process = python("-m", "tfp_aevb", "train", f"--workdir={tmp_path / 'x'}", "--dataset=nope.npy")
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 1
     assert stderr.splitlines() == [
         f"tfp_aevb: dataset file '{Path('nope.npy').absolute()}' does not exist; check the path"
