@@ -156,6 +156,24 @@ def _device_step(
         return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
 
 
+def _summed_over_devices(tensors: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Returns each tensor's sum over devices, by one collective operation for all of a dtype.
+
+    An operation for each tensor would cost a round trip among the workers for each.
+    """
+    sums: list[tf.Tensor | None] = [None] * len(tensors)
+    present = [(k, tensor) for k, tensor in enumerate(tensors) if tensor is not None]
+    for dtype in dict.fromkeys(tensor.dtype for _, tensor in present):
+        alike = [(k, tensor) for k, tensor in present if tensor.dtype == dtype]
+        flat = tf.concat([tf.reshape(tensor, [-1]) for _, tensor in alike], axis=0)
+        context = tf.distribute.get_replica_context()
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+        parts = tf.split(total, [tf.size(tensor) for _, tensor in alike])
+        for (k, tensor), part in zip(alike, parts, strict=True):
+            sums[k] = tf.reshape(part, tf.shape(tensor))
+    return sums
+
+
 def _run_block_on_devices(
     model: "FusedModel", purpose: str, device_step: Callable, block: Block
 ) -> tf.Tensor:
@@ -166,17 +184,19 @@ def _run_block_on_devices(
             tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32
         )
         sums, gradients, count = device_step(block, i, device)
+        is_bad = tf.cast(~tf.math.is_finite(sums[0]), tf.float32)
+        num_bad, *gradients = _summed_over_devices([is_bad, *gradients])
         if gradients:
-            model.apply_gradients(gradients)
+            model.apply_gradients(gradients, are_summed=True)
         for metric, total in zip(model.averages, sums, strict=True):
             metric.total.assign_add(total)
             metric.count.assign_add(tf.cast(count, tf.float64))
-        return sums[0]
+        return num_bad
 
     def step(i: tf.Tensor, finite: tf.Tensor) -> tuple[tf.Tensor, ...]:
         del finite
-        losses = strategy.run(run_on_device, args=(i,))
-        finite = tf.math.is_finite(strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None))
+        num_bad = strategy.experimental_local_results(strategy.run(run_on_device, args=(i,)))[0]
+        finite = tf.equal(num_bad, 0.0)
         return i + tf.cast(finite, tf.int32), finite
 
     done, _ = tf.while_loop(
