@@ -18,6 +18,7 @@ from tfp_aevb.files import (
     write_json,
     writing,
 )
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.model import AEVB, posterior_moments
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
@@ -126,7 +127,7 @@ def _endpoints(model: AEVB) -> dict[str, Any]:
         log_prob: [x_spec, *draw_specs],
     }
     return {
-        function.__name__: tf.function(function, input_signature=signature)
+        function.__name__: graph_function(function, input_signature=signature)
         for function, signature in specs.items()
     }
 

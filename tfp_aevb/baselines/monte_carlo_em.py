@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_aevb.evaluation.free_posterior import fit_free_posterior
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import DiagonalGaussian
 from tfp_aevb.model import AEVB, ConditionalDistribution
@@ -120,7 +121,7 @@ class MonteCarloEM(AEVB):
             return q.mean(), q.stddev()
 
         if tf.executing_eagerly():
-            parameters = tf.function(parameters)  # a loop of hundreds of steps
+            parameters = graph_function(parameters)  # a loop of hundreds of steps
         return DiagonalGaussian(*parameters(x))
 
     def fit(self, x: Any = None, *args, **kwargs) -> tf_keras.callbacks.History:

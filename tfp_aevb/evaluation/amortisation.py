@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.evaluation.diagnostics import inner_distribution
 from tfp_aevb.evaluation.free_posterior import LogJoint
 from tfp_aevb.full_vb import FullVB
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.random import as_seed
 
@@ -111,7 +112,7 @@ def inference_gaps(
         )[1:]
 
     # A graph, whose memory is free at once; its concrete function, for each call makes a new one.
-    elbo, refined_elbo, log_total = tf.function(estimate).get_concrete_function()()
+    elbo, refined_elbo, log_total = graph_function(estimate).get_concrete_function()()
     count = chunks * CHUNK
     return InferenceGaps(
         elbo.numpy() / count, refined_elbo.numpy() / count, log_total.numpy() - math.log(count)
@@ -181,5 +182,5 @@ def refine_posterior(
             seed=seed,
         )
 
-    tf.function(fit, autograph=False).get_concrete_function()()
+    graph_function(fit).get_concrete_function()()
     return refined

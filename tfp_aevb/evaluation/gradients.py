@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import OBJECTIVES, minibatch_bound
 from tfp_aevb.training.random import as_seed
@@ -118,7 +119,7 @@ def gradient_variance(
 
     # A graph without XLA: its draws take as long with it, and compiling them takes seconds. The
     # concrete function: each call traces a new one, of which TensorFlow would warn.
-    means, sums, squares = tf.function(add_draws).get_concrete_function()()
+    means, sums, squares = graph_function(add_draws).get_concrete_function()()
     vectors = [mean.numpy() for mean in means]
     vectors.append(np.concatenate(vectors))
     variances = sums.numpy() / (num_draws - 1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.random import as_seed
 
@@ -114,7 +115,7 @@ def importance_log_prob(
     if tf.executing_eagerly():
         # Eager distributions are in reference cycles, which keep each chunk's memory until Python's
         # garbage collector happens to run; a graph frees it at once, and is three times as fast.
-        return tf.function(estimate).get_concrete_function()()
+        return graph_function(estimate).get_concrete_function()()
     return estimate()
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.unconstrained import Unconstrained
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.evidence import Evidence
 from tfp_aevb.model import AEVB
 
@@ -69,8 +70,8 @@ class Chains:
         self._model, self._evidence = model, evidence
         self._space = Unconstrained(model)
         self._kept_from, self._exact_from = kept_from, exact_from
-        self._start = tf.function(self._first_state, jit_compile=jit_compile)
-        self._advance = tf.function(self._advanced, jit_compile=jit_compile)
+        self._start = graph_function(self._first_state, jit_compile=jit_compile)
+        self._advance = graph_function(self._advanced, jit_compile=jit_compile)
 
     def run(
         self, y: tf.Tensor, steps: int, seed: tf.Tensor, tick: Callable[[int], None]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.chains import intervals, mix
 from tfp_aevb.imputation.evidence import Evidence
 from tfp_aevb.model import AEVB
@@ -49,7 +50,7 @@ class WeightedDraws:
     ) -> None:
         self._model, self._evidence = model, evidence
         self._components, self._num_draws = components, num_draws
-        self._advance = tf.function(self._advanced, jit_compile=jit_compile)
+        self._advance = graph_function(self._advanced, jit_compile=jit_compile)
 
     def run(
         self,

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.codes import padded_batches
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.chains import Chains, ChainState
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.importance import WeightedDraws, WeightedState
@@ -112,7 +113,7 @@ def impute(
     exact_from = None if method == "gibbs" else burn_in // 2
     chains = Chains(model, evidence, burn_in, exact_from, jit_compile)
     weigher = WeightedDraws(model, evidence, COMPONENTS, num_draws, jit_compile)
-    restore = tf.function(
+    restore = graph_function(
         lambda y, z, seed: evidence.condition(model.decode(z), y).sample(seed),
         jit_compile=jit_compile,
     )

@@ -13,6 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.graphs import graph_function
+
 
 class _Rows(NamedTuple):
     device: tf.Tensor
@@ -37,8 +39,7 @@ def compiled(function: Callable, jit_compile: bool = True) -> Callable:
         finally:
             _local.algorithm = before
 
-    # Without `functools.wraps`: AutoGraph would look for the source of a partial, and complain.
-    return tf.function(traced, jit_compile=jit_compile)
+    return graph_function(traced, jit_compile=jit_compile)
 
 
 def _algorithm() -> str:

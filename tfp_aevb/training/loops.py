@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
+from tfp_aevb.graphs import graph_function
 from tfp_aevb.layers.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
@@ -62,7 +63,7 @@ def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Te
 
     # Under a strategy the sum over devices and the update stay outside the XLA program.
     device_step = compiled(partial(_device_step, model, purpose), model.jit_compile)
-    return tf.function(partial(_run_block_on_devices, model, purpose, device_step))
+    return graph_function(partial(_run_block_on_devices, model, purpose, device_step))
 
 
 def _minibatch(
