@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 import tfp_aevb
 from tfp_aevb.graphs import graph_function
@@ -38,6 +39,28 @@ def test_a_graph_function_keeps_the_names_of_its_arguments() -> None:
     scalar = tf.TensorSpec([], tf.float32)
     function = graph_function(difference, input_signature=[scalar, scalar])
     assert function(b=tf.constant(1.0), a=tf.constant(3.0)).numpy() == 2.0
+
+
+def test_functions_of_users_may_ask_what_a_tensor_holds() -> None:
+    weights = tf.Variable(tf.ones([2, 6]))
+
+    def decoder(z: tf.Tensor) -> tfd.Distribution:
+        logits = z @ weights
+        for _ in tf.range(3):
+            if tf.reduce_sum(weights) > 0.0:
+                logits += 1.0
+        return tfd.Independent(tfd.Bernoulli(logits=logits), 1)
+
+    model = tfp_aevb.AEVB(
+        prior=tfp_aevb.StandardNormalPrior(2),
+        encoder=tfp_aevb.DiagonalGaussianPosterior(2, [5]),
+        decoder=decoder,
+    )
+    model.compile()
+    model.fit(np.ones([8, 6], np.uint8), batch_size=4, verbose=0)
+    z = tf.zeros([1, 2])
+    logits = tf.function(lambda z: model.decode(z).distribution.logits)(z)
+    np.testing.assert_array_equal(logits, np.full([1, 6], 3.0))
 
 
 def test_layers_of_users_may_ask_what_a_tensor_holds() -> None:

@@ -17,3 +17,22 @@ def graph_function(function: Callable, **kwargs: Any) -> tf.types.experimental.P
     """
     unconverted = functools.partial(operator.call, function)
     return tf.function(functools.update_wrapper(unconverted, function), **kwargs)
+
+
+def call_part(part: Callable, *args: Any) -> Any:
+    """Returns `part(*args)`; in a graph AutoGraph converts a function that a user wrote.
+
+    Keras sees to its layers.
+    """
+    if isinstance(part, tf.Module) or tf.executing_eagerly():
+        return part(*args)
+    return _converted_call()(part, *args)
+
+
+@functools.cache
+def _converted_call() -> Callable:
+    return tf.autograph.to_graph(_call)
+
+
+def _call(part: Callable, *args: Any) -> Any:
+    return part(*args)

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.graphs import call_part
 from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.layers.networks import PACKAGE
@@ -158,8 +159,8 @@ class AEVB(FusedModel):
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
         if isinstance(self.prior, VampPrior):
-            return self.prior.given(self.encoder)
-        return self.prior if isinstance(self.prior, tfd.Distribution) else self.prior()
+            return self.prior.given(self._posterior)
+        return self.prior if isinstance(self.prior, tfd.Distribution) else call_part(self.prior)
 
     def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns p(z), batch shape []; or for u in `x` [B, ...event] p(z|u), batch shape [B]."""
@@ -171,15 +172,15 @@ class AEVB(FusedModel):
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x); an encoder that does not take NaN sees 0 in its place."""
-        return self.encoder(fill_missing(x) if self._fills_missing else x)
+        return call_part(self.encoder, fill_missing(x) if self._fills_missing else x)
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
-        return self.decoder(tf.convert_to_tensor(z, tf.float32))
+        return call_part(self.decoder, tf.convert_to_tensor(z, tf.float32))
 
     def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Returns `decode(z)`, or p(x|z, u) where the model has it, for u in `x` [B, ...event]."""
-        return self.decoder(z)
+        return call_part(self.decoder, z)
 
     def log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
@@ -189,7 +190,7 @@ class AEVB(FusedModel):
         `seed` is for models whose p(x|z) has random parameters; this one does not use it.
         """
         del seed
-        return self._fold(self.decoder, x, z)
+        return self._fold(self.decode, x, z)
 
     def _bound_log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None
@@ -306,7 +307,7 @@ class AEVB(FusedModel):
     def predictive(self, z: tf.Tensor, seed: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J], its own parameters drawn where they are random."""
         del seed
-        return self.decoder(z)
+        return call_part(self.decoder, z)
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""

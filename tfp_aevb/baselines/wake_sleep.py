@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.graphs import call_part
 from tfp_aevb.layers.missing import ObservedElements
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed, own_rows, uniform_like
@@ -50,13 +51,14 @@ class WakeSleep(AEVB):
         """Returns log q(z|x) [B] at draws from the generative model, as many as there are data."""
         prior, count = self.prior_distribution(), tf.shape(data)[0]
         z = tf.stop_gradient(own_rows(lambda n: prior.sample(n, seed=z_seed), count))
-        likelihood = self.decoder(z)
+        likelihood = call_part(self.decoder, z)
         pixels = _bernoulli_means(likelihood)
         if pixels is not None:
             x = tf.cast(uniform_like(pixels, x_seed) < pixels, pixels.dtype)
         else:  # no noise by row: each device decodes the minibatch's dreams
             x = own_rows(
-                lambda n: self.decoder(prior.sample(n, seed=z_seed)).sample(seed=x_seed), count
+                lambda n: call_part(self.decoder, prior.sample(n, seed=z_seed)).sample(seed=x_seed),
+                count,
             )
         if self.allows_missing:  # the draws get the data's gaps: q is to know what these look like
             x = tf.where(tf.math.is_nan(data), data, x)
