@@ -83,14 +83,15 @@ def test_importance_sampling_by_another_q_reaches_log_p_of_x_given_u() -> None:
 
 def test_the_prior_and_the_joint_density_are_those_given_u() -> None:
     model = _model()
-    prior = model.prior_given(tf.constant(DATA))
-    draws = prior.sample(4000, seed=[0, 3]).numpy()
+    # u far from 0, so that 1% of it is more than the noise.
+    draws = model.prior_given(tf.constant(30.0 * DATA)).sample(4000, seed=[0, 3]).numpy()
     assert draws.shape == (4000, 5, 2)
-    residual = draws - U @ C.T
+    residual = draws - 30.0 * U @ C.T
     assert_mean(residual, np.zeros([5, 2]))
     assert_mean(np.square(residual), VZ)
-    z = draws[:3]
-    log_prior = [gaussian_log_prob(r, np.zeros(2), VZ * np.eye(2)) for r in residual[:3]]
+    prior = model.prior_given(tf.constant(DATA))
+    z = (U @ C.T + residual[:3]).astype(np.float32)
+    log_prior = [gaussian_log_prob(r, np.zeros(2), VZ * np.eye(2)) for r in z - U @ C.T]
     np.testing.assert_allclose(prior.log_prob(z), log_prior, rtol=1e-4)
     means = z @ W.T + U @ D.T
     log_x = [gaussian_log_prob(X - mean, np.zeros(4), VX * np.eye(4)) for mean in means]
