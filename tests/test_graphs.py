@@ -1,8 +1,10 @@
-"""What AutoGraph converts: layers that users write, and nothing of the package's."""
+"""What AutoGraph converts: parts of models that users write, not a `graph_function`."""
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
@@ -18,6 +20,17 @@ class Scaled(tf_keras.layers.Layer):
         if tf.reduce_sum(inputs) > 0.0:
             return 2.0 * inputs
         return inputs
+
+
+class Called(tf.Module):
+    """A module that is a function."""
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__()
+        self.function = function
+
+    def __call__(self, z: tf.Tensor) -> tfd.Distribution:
+        return self.function(z)
 
 
 def test_a_graph_function_is_not_converted_and_a_tf_function_is() -> None:
@@ -41,7 +54,8 @@ def test_a_graph_function_keeps_the_names_of_its_arguments() -> None:
     assert function(b=tf.constant(1.0), a=tf.constant(3.0)).numpy() == 2.0
 
 
-def test_functions_of_users_may_ask_what_a_tensor_holds() -> None:
+@pytest.mark.parametrize("as_module", [False, True])
+def test_functions_and_modules_of_users_may_ask_what_a_tensor_holds(as_module: bool) -> None:
     weights = tf.Variable(tf.ones([2, 6]))
 
     def decoder(z: tf.Tensor) -> tfd.Distribution:
@@ -54,7 +68,7 @@ def test_functions_of_users_may_ask_what_a_tensor_holds() -> None:
     model = tfp_aevb.AEVB(
         prior=tfp_aevb.StandardNormalPrior(2),
         encoder=tfp_aevb.DiagonalGaussianPosterior(2, [5]),
-        decoder=decoder,
+        decoder=Called(decoder) if as_module else decoder,
     )
     model.compile()
     model.fit(np.ones([8, 6], np.uint8), batch_size=4, verbose=0)

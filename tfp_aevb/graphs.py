@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+import tf_keras
 
 
 def graph_function(function: Callable, **kwargs: Any) -> tf.types.experimental.PolymorphicFunction:
@@ -20,11 +21,11 @@ def graph_function(function: Callable, **kwargs: Any) -> tf.types.experimental.P
 
 
 def call_part(part: Callable, *args: Any) -> Any:
-    """Returns `part(*args)`; in a graph AutoGraph converts a function that a user wrote.
+    """Returns `part(*args)`; in a graph AutoGraph converts what a user wrote.
 
     Keras sees to its layers.
     """
-    if isinstance(part, tf.Module) or tf.executing_eagerly():
+    if isinstance(part, tf_keras.layers.Layer) or tf.executing_eagerly():
         return part(*args)
     return _converted_call()(part, *args)
 

@@ -381,15 +381,10 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 loss, bound = self.training_loss(batch)
         return loss, bound, tape.gradient(loss, variables)
 
-    def apply_gradients(self, gradients: list[tf.Tensor], *, are_summed: bool = False) -> None:
-        """Updates the trainable variables; under a strategy, by the sum over devices.
-
-        Args:
-            gradients: of the loss with respect to each.
-            are_summed: whether they are summed over devices already.
-        """
+    def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
+        """Updates the trainable variables by the loss' gradients, summed over devices."""
         pairs = zip(gradients, self.trainable_variables, strict=True)
-        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=are_summed)
+        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         self._update_averages()
 
     def _adapt_block(self, num_steps: int, seconds: float) -> None:

@@ -188,7 +188,7 @@ def _run_block_on_devices(
         is_bad = tf.cast(~tf.math.is_finite(sums[0]), tf.float32)
         num_bad, *gradients = _summed_over_devices([is_bad, *gradients])
         if gradients:
-            model.apply_gradients(gradients, are_summed=True)
+            model.apply_gradients(gradients)
         for metric, total in zip(model.averages, sums, strict=True):
             metric.total.assign_add(total)
             metric.count.assign_add(tf.cast(count, tf.float64))
