@@ -2,8 +2,8 @@
 
 Each worker is a process on a core of its own; they talk over the loopback. Minibatches grow with
 the workers (M each), so that without communication an update would take the same time for any
-number. Writes `workers.csv` and prints what an update costs, what of it is communication, and what
-that predicts for more workers over links of stated speeds.
+number. Writes `cost_workers.csv` and `cost_workers.png`, and prints what an update costs, what of
+it is communication, and what that predicts for more workers over links of stated speeds.
 """
 
 import argparse
@@ -18,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from benchmarks import data, floor
 from benchmarks.environments import last_error
@@ -120,6 +122,33 @@ def update_seconds(workers: int, options: argparse.Namespace, images: Path) -> f
     return options.batch_size * workers / statistics.median(speeds)
 
 
+def draw(seconds: dict[int, list[float]], batch_size: int) -> Figure:
+    """Returns a picture of an update's time and the images a second by the number of workers.
+
+    Args:
+        seconds: number of workers -> an update's time in each round; with one worker among them.
+        batch_size: M of each worker.
+    """
+    counts = sorted(seconds)
+    alone = statistics.median(seconds[1])
+    figure = Figure(figsize=(9.0, 3.5), layout="constrained")
+    panels = (
+        ("milliseconds an update", lambda count, time: 1e3 * time),
+        ("images a second", lambda count, time: batch_size * count / time),
+    )
+    for plot, (label, value) in zip(figure.subplots(1, 2), panels, strict=True):
+        for count in counts:
+            shown = [value(count, time) for time in seconds[count]]
+            plot.plot([count] * len(shown), shown, "o", color="C0", alpha=0.5)
+        medians = [value(count, statistics.median(seconds[count])) for count in counts]
+        free = [value(count, alone) for count in counts]
+        plot.plot(counts, medians, "-", color="C0", label="median")
+        plot.plot(counts, free, "--", color="0.4", label="if sums cost nothing")
+        plot.set(xlabel="workers, a core each", ylabel=label, ylim=(0.0, None), xticks=counts)
+        plot.legend(frameon=False)
+    return figure
+
+
 def main() -> int:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,14 +173,18 @@ def main() -> int:
             seconds = update_seconds(workers, options, path)
             rows.append({"round": number, "workers": workers, "update_seconds": seconds})
             print(f"{workers} workers: {1000 * seconds:.2f} ms", file=sys.stderr)
-    with (options.output / "workers.csv").open("w") as file:
+    with (options.output / "cost_workers.csv").open("w") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    median = {
-        count: statistics.median(row["update_seconds"] for row in rows if row["workers"] == count)
+    times = {
+        count: [row["update_seconds"] for row in rows if row["workers"] == count]
         for count in counts
     }
+    if 1 in times:
+        picture = draw(times, options.batch_size)
+        picture.savefig(options.output / "cost_workers.png", dpi=150)
+    median = {count: statistics.median(values) for count, values in times.items()}
     alone = median[min(counts)]
     several = [median[count] for count in sorted(counts) if count > 1]
     overhead = max(several[0] - alone, 0.0) if several else 0.0

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from multiprocessing.connection import Connection
 
 import pytest
@@ -88,7 +89,9 @@ class FileProcesses:
             code = 1
             try:
                 self._pipe.close()
-                self._serve(session, theirs)
+                # AutoGraph's files, which only a process that ends by itself would remove.
+                with tempfile.TemporaryDirectory() as tempfile.tempdir:
+                    self._serve(session, theirs)
                 code = 0
             finally:
                 os._exit(code)

@@ -233,6 +233,17 @@ def run_workers(folder: Path, timeout: float, *programs: str) -> list[subprocess
     return processes
 
 
+def test_the_workers_picture_has_medians_beside_what_sums_for_nothing_would_give():
+    figure = workers.draw({2: [0.02, 0.05, 0.01], 1: [0.004]}, 100)
+    (times, speeds) = (
+        {line.get_label(): line.get_ydata() for line in plot.lines} for plot in figure.axes
+    )
+    assert list(times["median"]) == pytest.approx([4.0, 20.0])
+    assert list(times["if sums cost nothing"]) == pytest.approx([4.0, 4.0])
+    assert list(speeds["median"]) == pytest.approx([25_000, 10_000])
+    assert list(speeds["if sums cost nothing"]) == pytest.approx([25_000, 50_000])
+
+
 def test_workers_are_waited_for_and_end_together(tmp_path):
     noise = "import sys; sys.stderr.write('x' * 1_000_000)"  # more than a pipe holds
     assert [p.returncode for p in run_workers(tmp_path, 60.0, noise, noise)] == [0, 0]

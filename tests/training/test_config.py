@@ -37,6 +37,7 @@ OTHER_VALUES = {
     "activation": "relu",
     "init": "glorot",
     "output_bias": "data",
+    "warm_start": "/runs/other",
     "method": "wake_sleep",
     "parameter_draws": "shared",
     "parameter_kl": "sampled",

@@ -164,6 +164,11 @@ class TrainConfig:
         "of the training data (data)",
         ("init", "data"),
     )
+    warm_start: str | None = _setting(
+        None,
+        "start from the parameters of the run in this folder, which must be of the same model: to "
+        "go on with another objective, optimizer or data",
+    )
     method: str = _setting(
         "aevb",
         "learning algorithm: aevb, wake_sleep, mcem (Monte Carlo EM, without an encoder), full_vb "
@@ -289,6 +294,8 @@ class TrainConfig:
         path = Path(self.dataset)  # to be found from any folder later
         if path.suffix in (".npy", ".npz", ".csv") or (path / "dataset_info.json").is_file():
             object.__setattr__(self, "dataset", str(path.absolute()))
+        if self.warm_start:
+            object.__setattr__(self, "warm_start", str(Path(self.warm_start).absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")

@@ -36,6 +36,7 @@ from tfp_aevb.training.metrics_log import MetricsLog
 from tfp_aevb.training.output_bias import start_output_bias
 from tfp_aevb.training.results import finish
 from tfp_aevb.training.tensorboard import TensorBoardLog
+from tfp_aevb.training.warm_start import start_from_run
 from tfp_aevb.training.workdir import Workdir
 
 MAX_RESTORES = 3
@@ -80,6 +81,13 @@ def train_and_evaluate(
             dataset = load_data(config)
             check_data(config, dataset, run.read()[1] if step is not None else None)
             shared = Checkpoints(run.checkpoints, run.metrics)
+            build_run_model = partial(
+                build_model, config, dataset.event_shape, dataset.num_data, data_record(dataset)
+            )
+            with strategy.scope():
+                model = build_run_model()
+            if config.warm_start and not step:
+                start_from_run(model, config)
             if is_chief(strategy):
                 stack.callback(run.claim().release)
                 run.check_config(config)  # again: another process may have been faster
@@ -92,11 +100,6 @@ def train_and_evaluate(
                 metrics, run = run.metrics, Workdir(stack.enter_context(TemporaryDirectory()))
                 if metrics.exists():  # they tell whether the last interval has been evaluated
                     shutil.copy(metrics, run.metrics)
-            build_run_model = partial(
-                build_model, config, dataset.event_shape, dataset.num_data, data_record(dataset)
-            )
-            with strategy.scope():
-                model = build_run_model()
             signals = stack.enter_context(StopSignals())
             _train(config, run, shared, dataset, model, signals, callbacks)
             if only_train or not is_chief(strategy):
@@ -154,7 +157,7 @@ def _train(
         for line in warnings:
             print(line, file=sys.stderr)
         if not step:
-            if config.output_bias == "data":
+            if config.output_bias == "data" and not config.warm_start:
                 start_output_bias(model.decoder, observations(dataset.train, dataset))
                 model.restart_averages()
             checkpoints.save(model)

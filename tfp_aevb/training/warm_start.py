@@ -1,0 +1,57 @@
+"""Starting a run from the parameters of another one, to train the same model by other means."""
+
+import itertools
+
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.training.results import load_run
+from tfp_aevb.training.workdir import Workdir
+
+# Settings that say which function the parameters are of.
+MODEL_SETTINGS = (
+    *("likelihood", "categories", "decoder_variance"),
+    *("prior", "prior_components", "posterior", "rank", "flow_steps"),
+    *("latent_dim", "upper_latent_dims", "upper_hidden_units", "hidden_units"),
+    *("network", "activation"),
+)
+
+
+def start_from_run(model: AEVB, config: TrainConfig) -> None:
+    """Gives `model` the parameters of the run `config.warm_start`.
+
+    They are those of its last checkpoint, or their average where it kept one.
+
+    Args:
+        model: of the settings `config`.
+        config: the settings.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or no checkpoint.
+        ValueError: if its files are damaged, or its model is another one.
+    """
+    folder = Workdir(config.warm_start or "")
+    if not folder.config.exists():
+        raise FileNotFoundError(
+            f"--warm_start {folder.path} holds no run (no config.json); give the --workdir of one"
+        )
+    saved, _ = folder.read()
+    mine, theirs = config.to_dict(), saved.to_dict()
+    names = [name for name in MODEL_SETTINGS if mine[name] != theirs[name]]
+    if config.method != saved.method and {"mcem", "full_vb"} & {config.method, saved.method}:
+        names.append("method")  # these have parameters of their own
+    if names:
+        changes = ", ".join(f"{name}={theirs[name]} (now {mine[name]})" for name in names)
+        raise ValueError(
+            f"--warm_start {folder.path} is a run with {changes}; it must be of the same model"
+        )
+    _, _, other = load_run(folder.path)
+    given, own = other.trainable_variables, model.trainable_variables
+    for a, b in itertools.zip_longest(given, own):
+        if a is None or b is None or a.shape != b.shape:
+            raise ValueError(
+                f"--warm_start {folder.path} is a run on data of another shape, with other "
+                "parameters; it must be of the same model"
+            )
+    for a, b in zip(given, own, strict=True):
+        b.assign(a.numpy())
+    model.restart_averages()
