@@ -41,12 +41,12 @@ setup(
         "importlib_resources>=6,<8",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.6,<4"],
+        "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.6.1,<4"],
         "dev": [
             "hypothesis>=6.100,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",
-            "pytest-xdist>=3.6,<4",
+            "pytest-xdist>=3.6.1,<4",
             "ruff>=0.9,<1",
         ],
         "docs": ["pdoc>=15,<17"],

@@ -203,19 +203,17 @@ def test_layers_are_rebuilt_from_their_configs(case: Case) -> None:
 
 @every_case
 def test_keras_files_hold_weights_and_slots(case: Case, tmp_path: Path) -> None:
-    model = AEVB(*case.parts(), **case.options)
-    for step, optimizer in enumerate(("adagrad", "adam"), start=1):
-        compiled(model, optimizer, run_eagerly=True)
-        model.fit(case.data, batch_size=10, steps_per_epoch=step, verbose=0)
-        model.save(tmp_path / "model.keras")
-        loaded = tf_keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
-        assert model.optimizer.iterations == loaded.optimizer.iterations == step
-        for first, second in ((model, loaded), (model.optimizer, loaded.optimizer)):
-            assert_same_arrays(
-                [v.numpy() for v in first.variables], [v.numpy() for v in second.variables]
-            )
-        assert len(loaded.optimizer.variables) > step * len(model.trainable_variables)  # slots
-        np.testing.assert_array_equal(model.elbo(case.data, seed=1), loaded.elbo(case.data, seed=1))
+    model = case.model("adam", run_eagerly=True)
+    model.fit(case.data, batch_size=10, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = tf_keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert model.optimizer.iterations == loaded.optimizer.iterations == 2
+    for first, second in ((model, loaded), (model.optimizer, loaded.optimizer)):
+        assert_same_arrays(
+            [v.numpy() for v in first.variables], [v.numpy() for v in second.variables]
+        )
+    assert len(loaded.optimizer.variables) > 2 * len(model.trainable_variables)  # slots
+    np.testing.assert_array_equal(model.elbo(case.data, seed=1), loaded.elbo(case.data, seed=1))
 
 
 @every_name

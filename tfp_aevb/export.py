@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import (
@@ -56,7 +57,9 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
     path = Path(directory).resolve()
     _check_replaceable(path)
     endpoints = _endpoints(model)
-    functions = {name: endpoint.get_concrete_function() for name, endpoint in endpoints.items()}
+    # In the context that TensorFlow saves in: it would trace them once more otherwise.
+    with save_context.save_context(tf.saved_model.SaveOptions()):
+        functions = {name: endpoint.get_concrete_function() for name, endpoint in endpoints.items()}
     module = tf.Module(name="aevb")
     # The model itself is not attached: Keras would save its own functions and metadata with it.
     module.model_variables = _captured_variables(functions)
