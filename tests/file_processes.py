@@ -1,21 +1,25 @@
 """A pytest plugin: each file of tests runs in a process of its own, forked after the imports.
 
 TensorFlow keeps compiled programs until its process ends, some 20 MB for each model that was
-fitted: without this, 57% of the tests took 12 GB. A test that crashes or hangs fails alone.
+fitted: without this, 57% of the tests took 12 GB. A test that crashes or hangs fails alone. A
+process that has grown large is followed by a new one, which sets up the file's fixtures again.
 """
 
 import gc
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
 
 SECONDS_PER_TEST = 900
+BYTES_PER_PROCESS = 3e9
 
 
 class FileProcesses:
@@ -54,7 +58,7 @@ class FileProcesses:
         for report in self._run(item, nextitem):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        if not same_file:
+        if not same_file or self._child_bytes() > BYTES_PER_PROCESS:
             self._close()
         return True
 
@@ -82,6 +86,12 @@ class FileProcesses:
         restore = item.config.hook.pytest_report_from_serializable
         return [restore(config=item.config, data=report) for report in reports]
 
+    def _child_bytes(self) -> int:
+        if self._pipe is None:
+            return 0
+        pages = int(Path(f"/proc/{self._child}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
     def _fork(self, session: pytest.Session) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
         self._child = os.fork()
@@ -104,6 +114,7 @@ class FileProcesses:
             try:
                 place, next_place = pipe.recv()
             except EOFError:
+                session._setupstate.teardown_exact(None)
                 return
             self._in_child = []
             item = session.items[place]
