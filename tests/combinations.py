@@ -52,7 +52,7 @@ class Combination(NamedTuple):
             **own,
             latent_dim=2,
             hidden_units=(8,),
-            # q of these learns p(z|x) from the draws' weights: with two, flows were seen to diverge.
+            # q of these learns from the draws' weights: with two draws a flow was seen to diverge.
             num_samples=10 if self.objective in ("rws", "f_divergence") else 2,
             optimizer="adam",
             learning_rate=0.01,
