@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian
 from tfp_aevb import progress
@@ -16,6 +17,12 @@ from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
 
 EXACT = LinearGaussian()
+
+
+def prior_of(prior: tfd.Distribution, x: tf.Tensor) -> tfd.Distribution:
+    """The prior as q(z|x)."""
+    loc = tf.zeros([tf.shape(x)[0], 1]) + prior.mean()
+    return tfd.MultivariateNormalDiag(loc, tf.ones_like(loc) * prior.stddev())
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +45,24 @@ def test_each_datapoint_has_its_own_value_in_order(
     found = score(model, Observations(x), estimator, num_samples=3, seed=0)
     assert (found.estimator, found.num_samples) == (estimator, 3)
     np.testing.assert_allclose(found.values, EXACT.log_prob(x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_samples", [100, 101, 200, 250])
+def test_many_samples_of_the_bound_are_averaged_over_their_chunks(
+    model: AEVB, num_samples: int
+) -> None:
+    x = EXACT.data(3)
+    found = score(model, Observations(x), "elbo", num_samples, seed=0)
+    np.testing.assert_allclose(found.values, EXACT.log_prob(x), rtol=1e-5)
+
+
+def test_chunks_of_samples_have_draws_of_their_own() -> None:
+    decoder = EXACT.decoder(tf.float32)
+    prior = EXACT.prior(tf.float32)
+    wide = AEVB(prior, lambda x: prior_of(prior, x), decoder, objective="sgvb_a")
+    x = np.tile(EXACT.data(1), [100, 1])
+    draws = [score(wide, Observations(x), "elbo", n, seed=0).values.std() for n in (100, 2500)]
+    assert draws[0] / draws[1] == pytest.approx(5.0, rel=0.4)  # the root of 25
 
 
 def test_levels_are_divided_by_their_scale(model: AEVB) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_table_is_diagnosed_and_reported(run_of_table: Path, tmp_path: Path, c
     text = (workdir / "report.html").read_text()
     assert "mixed likelihood" in text
     assert "What the latents do" not in text  # a decoder of images alone is drawn
-    assert "NaN" not in text
+    assert "NaN" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", text)  # pictures spell anything
 
 
 def test_what_does_not_suit_is_one_line(

@@ -22,6 +22,7 @@ from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
 
 BATCH = 100
+SAMPLES_AT_ONCE = 100  # of the bound, for each datapoint
 Z_95 = 1.959964
 
 
@@ -120,12 +121,30 @@ class Scorer:
         seeds = step_seeds(self._seed, "score", step)
         batch = read_values(values, scale, dynamic_binarization, seeds.binarization)
         if self._estimator == "elbo":
-            return {"log_prob": model.evidence_bound(batch, seeds.noise, count).elbo}
+            return {"log_prob": self._evidence_bound(batch, seeds.noise)}
         if self._estimator == "importance":
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
         return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
+
+    def _evidence_bound(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the bound [B], its samples drawn in chunks: memory does not grow with them."""
+        if self._num_samples <= SAMPLES_AT_ONCE:
+            return self._model.evidence_bound(x, seed, self._num_samples).elbo
+        chunks, rest = divmod(self._num_samples, SAMPLES_AT_ONCE)
+
+        def bound(i: tf.Tensor | int, count: int) -> tf.Tensor:
+            chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
+            return self._model.evidence_bound(x, chunk_seed, count).elbo
+
+        means = tf.map_fn(
+            lambda i: bound(i, SAMPLES_AT_ONCE), tf.range(chunks), fn_output_signature=tf.float32
+        )
+        total = SAMPLES_AT_ONCE * tf.reduce_sum(means, axis=0)
+        if rest:
+            total += rest * bound(chunks, rest)
+        return total / self._num_samples
 
 
 def bound_note(model: AEVB) -> str:
