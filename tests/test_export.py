@@ -305,14 +305,22 @@ def test_an_export_that_fails_brings_back_what_a_killed_one_had_moved_away(
     _assert_serves(path, model)
 
 
-def test_a_disk_that_fails_native_code_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("No space left on device", "free some space"),
+        ("File too large", "raise the limit of a file's size"),
+        ("Something else", "check the disk"),
+    ],
+)
+def test_a_disk_that_fails_native_code_is_one_line_with_a_remedy(
+    reason: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "/x/.a.7/saved_model.pb; No space left")
+        raise tf.errors.ResourceExhaustedError(None, None, f"/x/.a.7/saved_model.pb; {reason}")
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     path = tmp_path / "saved_model"
-    parts = (f"{path} cannot be written: No space left", "check the disk")
+    parts = (f"{path} cannot be written: {reason}; ", remedy)
     assert_one_line(lambda: export_saved_model(small_model(), path), WriteError, *parts)
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,10 @@
 """SavedModels of AEVB models, which serve with TensorFlow alone."""
 
+import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ from tensorflow.python.saved_model import save_context
 
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import (
-    WriteError,
     remove_strays,
     sync_folder,
     sync_tree,
@@ -71,7 +72,8 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
         temporary = temporary_beside(path)
     try:
         signatures = {"serving_default": functions[DEFAULT_SIGNATURE], **functions}
-        tf.saved_model.save(module, temporary, signatures=signatures)
+        with writing(path), _native_errors():
+            tf.saved_model.save(module, temporary, signatures=signatures)
         (temporary / MARKER).parent.mkdir()
         write_json(
             temporary / MARKER,
@@ -80,11 +82,19 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
         with writing(path):
             sync_tree(temporary)
             _move_into_place(temporary, path)
-    except tf.errors.OpError as error:
-        reason = error.message.rpartition("; ")[2]  # behind the temporary file's name
-        raise WriteError(f"{path} cannot be written: {reason}; check the disk") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _native_errors() -> Iterator[None]:
+    """Turns an error of TensorFlow's own file operations into the `OSError` behind it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]  # behind the temporary file's name
+        number = next((n for n in errno.errorcode if os.strerror(n) == reason), 0)
+        raise OSError(number, reason) from error
 
 
 def _endpoints(model: AEVB) -> dict[str, Any]:
