@@ -143,6 +143,14 @@ CASES = {
         data=UNIT,
         options=SAMPLED,
     ),
+    "hierarchy": Case(
+        encoder=lambda **kw: layers.HierarchicalPosterior((2, 1), (4,), (3,), **kw),
+        decoder=lambda **kw: layers.BernoulliLikelihood(
+            D, network=layers.MLP(D, **NET, num_inputs=2, **kw), **kw
+        ),
+        prior=lambda **kw: layers.HierarchicalPrior((2, 1), (3,), **kw),
+        options=SAMPLED,
+    ),
     "gaps": Case(
         encoder=_masked_encoder,
         decoder=lambda **kw: layers.BernoulliLikelihood(D, **NET, allow_missing=True, **kw),
@@ -160,11 +168,8 @@ def _graph_run(name: str) -> tuple[dict, list[np.ndarray]]:
     return _fit(model, CASES[name]), weights_of(model)
 
 
-# Tables, convolutions and hierarchies have such tests of their own.
-TESTED_BY_THEMSELVES = {
-    *("TableInputs", "MixedLikelihood", "ConvEncoder", "ConvDecoder"),
-    *("HierarchicalPrior", "HierarchicalPosterior"),
-}
+# Tables and convolutions have such tests of their own.
+TESTED_BY_THEMSELVES = {"TableInputs", "MixedLikelihood", "ConvEncoder", "ConvDecoder"}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_name = pytest.mark.parametrize("name", CASES)
 
@@ -240,6 +245,18 @@ def test_two_devices_train_as_one(name: str, two_devices: tf.distribute.Strategy
     with two_devices.scope():
         model = CASES[name].model()
     _assert_equals_graph_run(model, name)
+
+
+@pytest.mark.parametrize("kind", ["OneDeviceStrategy", "MirroredStrategy"])
+def test_a_strategy_of_one_device_trains_and_evaluates_as_none(kind: str) -> None:
+    case, name = CASES["bernoulli_map"], "bernoulli_map"
+    device = "CPU:0" if kind == "OneDeviceStrategy" else ["CPU:0"]
+    with getattr(tf.distribute, kind)(device).scope():
+        model = case.model()
+    _assert_equals_graph_run(model, name)
+    one = case.model()
+    _fit(one, case)
+    assert model.evaluate(X, verbose=0) == pytest.approx(one.evaluate(X, verbose=0), rel=1e-5)
 
 
 def test_two_devices_evaluate_as_one(two_devices: tf.distribute.Strategy) -> None:

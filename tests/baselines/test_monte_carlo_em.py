@@ -1,6 +1,7 @@
 """Monte Carlo EM: its chains against exact posteriors, its updates against exact gradients."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.helpers import (
 from tfp_aevb import layers
 from tfp_aevb.baselines import MonteCarloEM
 from tfp_aevb.training.loops import Minibatch
+from tfp_aevb.training.observations import Observations
 
 VARIANCE = 0.5
 J, D = 2, 3
@@ -142,6 +144,33 @@ def test_one_e_step_comes_before_each_five_updates_on_one_minibatch() -> None:
     rows_moved = [np.any(a != b, axis=1) for a, b in itertools.pairwise(history)]
     assert [rows.sum() for rows in rows_moved] == [4, 0, 0, 0, 0, 3, 0, 0, 0, 0]
     assert (rows_moved[0] ^ rows_moved[5]).all()
+
+
+def test_updates_see_the_binarised_pixels_of_their_e_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, np.ndarray]] = []
+
+    def recording(name: str) -> Callable:
+        original = getattr(MonteCarloEM, name)
+
+        def method(self: MonteCarloEM, batch: Minibatch) -> Any:
+            # Wherever XLA or a `tf.cond` runs it.
+            tf.py_function(lambda x: seen.append((name, x.numpy())), [batch.x], [])
+            return original(self, batch)
+
+        return method
+
+    for name in ("_e_step", "training_loss"):
+        monkeypatch.setattr(MonteCarloEM, name, recording(name))
+    decoder = layers.BernoulliLikelihood(50, (4,))
+    model = MonteCarloEM(layers.StandardNormalPrior(J), decoder, num_data=4)
+    model.compile("sgd", jit_compile=False)
+    grey = Observations(np.full([4, 50], 0.5), dynamic_binarization=True)
+    model.fit(grey, batch_size=4, epochs=2, verbose=0)
+    assert [name for name, _ in seen] == ["_e_step", *["training_loss"] * 5] * 2
+    first, second = (np.stack([x for _, x in part]) for part in (seen[:6], seen[6:]))
+    assert (first == first[0]).all()
+    assert (second == second[0]).all()
+    assert (first[0] != second[0]).any()
 
 
 def test_fresh_chains_forget_where_they_were() -> None:

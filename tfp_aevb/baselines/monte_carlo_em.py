@@ -34,6 +34,8 @@ class MonteCarloEM(AEVB):
     each datapoint. An M-step follows: `m_step_updates` updates of the generative parameters ascend
     log p(x, z) at these draws. Each datapoint has a step size of its own, tuned to 90% acceptance,
     and a chain of its own, whose state is kept from visit to visit or drawn afresh from the prior.
+    Pixels that are binarised dynamically are the same for an E-step and its M-step, and others at
+    the next visit: a chain that is kept then begins at a draw for other pixels.
 
     It trains on one device, on an array of `num_data` rows. There is no encoder: `encode` and all
     that needs q(z|x) fit a Gaussian to each datapoint (`fit_free_posterior`), which costs hundreds

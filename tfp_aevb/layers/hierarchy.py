@@ -2,7 +2,7 @@
 
 All levels lie end to end in one z [J] = [z1, z2, ...], J the sum of `latent_dims`. The model is
 p(z[K]) p(z[K-1]|z[K]) ... p(z1) p(x|z1) and the posterior q(z1|x) q(z2|z1) ... (Burda et al.,
-2015). The likelihood sees z1 alone: give it `num_inputs=latent_dims[0]`.
+2015). The likelihood sees z1 alone: its network is an `MLP` with `num_inputs=latent_dims[0]`.
 """
 
 import itertools

@@ -97,9 +97,11 @@ def normal_rows(
 ) -> tf.Tensor:
     """Returns N(0, 1) draws [*sample_shape, *batch_shape, *event_shape], event rank 1.
 
-    Inside `batch_rows`, where the batch is some rows of the minibatch, they are those rows' draws.
+    Inside `batch_rows`, where the batch is some rows of the minibatch, they are those rows' draws;
+    a distribution without a batch, as a prior, draws the same on every device.
     """
-    rows = _current_rows()
+    batch_shape = tf.convert_to_tensor(batch_shape, tf.int32)
+    rows = _current_rows() if batch_shape.shape[0] != 0 else None
     batch = batch_shape if rows is None else [rows.total]
     shape = tf.concat([sample_shape, batch, event_shape], axis=0)
     noise = shared_normal(shape, seed)

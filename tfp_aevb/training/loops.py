@@ -57,13 +57,23 @@ def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Te
         Block -> number of its steps that gave a finite bound; it stops behind the first other. Or
         `BAD_PARAMETERS`: an infinite weight need not reach the bound, where a unit is saturated.
     """
-    if model.distribute_strategy.num_replicas_in_sync == 1:
-        run = partial(_run_block, model, purpose)
-        return run if model.run_eagerly else compiled(run, model.jit_compile)
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        has_strategy = tf.distribute.has_strategy()
+    one_device = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    if one_device or not has_strategy:
+        eager = partial(_run_block, model, purpose)
+        run = eager if model.run_eagerly else compiled(eager, model.jit_compile)
+        # Optimizers of tf_keras work only inside a strategy's `run`.
+        return partial(_run_by, strategy, run) if one_device else run
 
-    # Under a strategy the sum over devices and the update stay outside the XLA program.
+    # Under any other strategy the sum over devices and the update stay outside the XLA program.
     device_step = compiled(partial(_device_step, model, purpose), model.jit_compile)
     return graph_function(partial(_run_block_on_devices, model, purpose, device_step))
+
+
+def _run_by(strategy: tf.distribute.Strategy, run: Callable, block: Block) -> tf.Tensor:
+    return strategy.run(run, args=(block,))
 
 
 def _minibatch(
@@ -75,7 +85,8 @@ def _minibatch(
     num_devices: int,
 ) -> Minibatch:
     """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
-    seeds = step_seeds(model.seed, purpose, block.first_step + i, model.retries)
+    step = block.first_step + i
+    seeds = step_seeds(model.seed, purpose, step, model.retries)
     rows = block.places // num_devices
     # Gathered: a slice's place would be a constant for XLA, and each step compile anew.
     values = tf.gather(block.values, i)
@@ -84,13 +95,17 @@ def _minibatch(
     numbers = None if block.data is None else values
     if block.data is not None:
         values = tf.gather(block.data, values)
-    x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+    binarization = seeds.binarization
+    if purpose == "train" and model.updates_per_batch > 1:  # Monte Carlo EM: all see one x
+        shared_by = step - step % model.updates_per_batch
+        binarization = step_seeds(model.seed, purpose, shared_by, model.retries).binarization
+    x = read_values(values, block.scale, block.dynamic_binarization, binarization)
     size = tf.gather(block.sizes, i)
     weights = tf.cast(start + tf.range(rows) < size, tf.float32)
     size = tf.cast(size, tf.float32)
     num_data = tf.gather(block.num_data, i)
-    step = block.first_step + i if purpose == "train" else None
-    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, step)
+    trained_step = step if purpose == "train" else None
+    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, trained_step)
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
