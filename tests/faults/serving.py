@@ -24,7 +24,10 @@ def serve(tries: int, seed: int, folder: Path) -> list[Row]:
     wrong = Row(
         "SavedModel: wrong dtype, rank, name or number", "TensorFlow's error; serving goes on"
     )
-    memory = Row("SavedModel: memory under load", "flat")
+    memory = Row(
+        "SavedModel: memory under load",
+        "flat, but for some 1 KB that TensorFlow keeps of each refused request",
+    )
     answers = in_child(partial(_serve, tries, seed, str(folder / "saved_model")))
     right.tries, wrong.tries, memory.tries = answers["right"], answers["wrong"], tries
     for remark in answers["remarks"]:
