@@ -362,6 +362,13 @@ def test_compile_refuses_losses_and_metrics(argument: str) -> None:
     assert_one_line(lambda: compiled(small_model(), **{argument: "mse"}), ValueError, argument)
 
 
+def test_eager_training_needs_no_other_argument() -> None:
+    eager, compiled_without_xla = small_model(), compiled(small_model(), "sgd")
+    eager.compile("sgd", run_eagerly=True)
+    assert not eager.jit_compile
+    assert _fit(eager)["loss"] == pytest.approx(_fit(compiled_without_xla)["loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("argument", "value"), [("parameter_prior", "laplace"), ("num_data", 0), ("num_data", -5)]
 )

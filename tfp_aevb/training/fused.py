@@ -112,7 +112,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         Args:
             optimizer: a tf_keras optimizer or its name.
             jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model. The same seed draws other random numbers with XLA than without.
+                model, but for `run_eagerly`. The same seed draws other random numbers with XLA than without.
             steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
                 loop; by default as many as take about a second. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
@@ -125,7 +125,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 f"`compile` does not take {', '.join(sorted(unknown))}: "
                 "the loss is minus the bound, the metrics are its terms"
             )
-        jit_compile = self.suits_xla if jit_compile is None else jit_compile
+        if jit_compile is None:
+            jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
         self._largest_block = steps_per_execution
         self._compile_arguments = {
             "jit_compile": jit_compile,
