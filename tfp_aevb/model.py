@@ -224,7 +224,7 @@ class AEVB(FusedModel):
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
         """Estimates the evidence lower bound (Eq. 2) at `x`: by `bound`, if that estimates it."""
-        if self.objective in EVIDENCE_OBJECTIVES:
+        if self.ascends_evidence:
             return self.bound(x, seed, num_samples)
         posterior = self._posterior(x)
         return evidence_bound(
@@ -333,6 +333,11 @@ class AEVB(FusedModel):
         posterior = self._posterior(x)
         loc, stddev = posterior_moments(posterior)
         return {"loc": loc, "stddev": stddev, "reconstruction": self._mean_given(posterior, loc, x)}
+
+    @property
+    def ascends_evidence(self) -> bool:
+        """Whether `bound` estimates the evidence lower bound (Eq. 2)."""
+        return self.objective in EVIDENCE_OBJECTIVES
 
     @property
     def kl_warmup_steps(self) -> int:

@@ -25,9 +25,11 @@ class AblatedAEVB(AEVB):
     | no | yes | log p(x given the mean of q) - KL(q, p) |
     | yes | yes | the lower bound, Eq. 7, as `AEVB` |
 
-    What is ascended is reported as `elbo`, in nats per datapoint, and `loss` is minus it. Unless
-    both are on, THAT `elbo` IS NO BOUND ON log p(x): it may lie above, and it says nothing of how
-    good a model of the data this is. `kl` is KL(q, p) in closed form whether it is ascended or not.
+    `fit` and `evaluate` report what is ascended as `elbo`, in nats per datapoint, and `loss` is
+    minus it. Unless both are on, THAT `elbo` IS NO BOUND ON log p(x): it may lie above, and it says
+    nothing of how good a model of the data this is. `kl` is KL(q, p) in closed form whether it is
+    ascended or not. The method `elbo` and all that evaluates a model give the evidence lower bound
+    (Eq. 2), z drawn and the KL term kept.
 
     Args:
         prior: p(z). Without the KL term nothing is learned about its parameters.
@@ -63,6 +65,11 @@ class AblatedAEVB(AEVB):
         self.sampled = sampled
         self.regularised = regularised
         super().__init__(prior, encoder, decoder, **kwargs)
+
+    @property
+    def ascends_evidence(self) -> bool:
+        """Whether nothing is left out."""
+        return self.sampled and self.regularised
 
     def _estimate_bound(
         self,

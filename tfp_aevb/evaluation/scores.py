@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.baselines import AblatedAEVB
 from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
@@ -16,7 +17,6 @@ from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import EVIDENCE_OBJECTIVES
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
@@ -149,15 +149,22 @@ class Scorer:
 
 def bound_note(model: AEVB) -> str:
     """Says how a run's own bounds differ from the estimator `elbo`; empty where they do not."""
-    if model.objective in EVIDENCE_OBJECTIVES:
+    if model.ascends_evidence:
         return ""
+    others = "`evaluate`, `diagnose`, `report` and the SavedModel have the evidence lower bound"
+    if isinstance(model, AblatedAEVB):
+        left_out = {"noise": model.sampled, "KL term": model.regularised}
+        parts = " and ".join(name for name, kept in left_out.items() if not kept)
+        return (
+            "The `elbo` in summary.json and metrics.csv is what training without the "
+            f"{parts} ascends, no bound on log p(x); {others}."
+        )
     name = f"L_{model.num_samples}"
     if model.objective == "renyi":
         name = f"Renyi's bound (alpha {model.renyi_alpha:g}, {model.num_samples} samples)"
     return (
         f"The bounds in summary.json and metrics.csv are {name}, which --objective="
-        f"{model.objective} ascends; `evaluate`, `diagnose`, `report` and the SavedModel have the "
-        "evidence lower bound, which is not above it."
+        f"{model.objective} ascends; {others}, which is not above it."
     )
 
 
