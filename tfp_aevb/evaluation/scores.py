@@ -17,6 +17,7 @@ from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
+from tfp_aevb.objectives import Bound
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
@@ -121,30 +122,37 @@ class Scorer:
         seeds = step_seeds(self._seed, "score", step)
         batch = read_values(values, scale, dynamic_binarization, seeds.binarization)
         if self._estimator == "elbo":
-            return {"log_prob": self._evidence_bound(batch, seeds.noise)}
+            return {"log_prob": chunked_bound(model, batch, seeds.noise, count).elbo}
         if self._estimator == "importance":
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
         return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
 
-    def _evidence_bound(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the bound [B], its samples drawn in chunks: memory does not grow with them."""
-        if self._num_samples <= SAMPLES_AT_ONCE:
-            return self._model.evidence_bound(x, seed, self._num_samples).elbo
-        chunks, rest = divmod(self._num_samples, SAMPLES_AT_ONCE)
 
-        def bound(i: tf.Tensor | int, count: int) -> tf.Tensor:
-            chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
-            return self._model.evidence_bound(x, chunk_seed, count).elbo
+def chunked_bound(model: AEVB, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Bound:
+    """Estimates the evidence lower bound and its terms at `x` [B, ...event].
 
-        means = tf.map_fn(
-            lambda i: bound(i, SAMPLES_AT_ONCE), tf.range(chunks), fn_output_signature=tf.float32
-        )
-        total = SAMPLES_AT_ONCE * tf.reduce_sum(means, axis=0)
-        if rest:
-            total += rest * bound(chunks, rest)
-        return total / self._num_samples
+    The samples are drawn in chunks: memory does not grow with them.
+    """
+    if num_samples <= SAMPLES_AT_ONCE:
+        return model.evidence_bound(x, seed, num_samples)
+    chunks, rest = divmod(num_samples, SAMPLES_AT_ONCE)
+
+    def bound(i: tf.Tensor | int, count: int) -> Bound:
+        chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
+        return model.evidence_bound(x, chunk_seed, count)
+
+    means = tf.map_fn(
+        lambda i: bound(i, SAMPLES_AT_ONCE),
+        tf.range(chunks),
+        fn_output_signature=Bound(tf.float32, tf.float32, tf.float32),
+    )
+    totals = [SAMPLES_AT_ONCE * tf.reduce_sum(term, axis=0) for term in means]
+    if rest:
+        last = bound(chunks, rest)
+        totals = [total + rest * term for total, term in zip(totals, last, strict=True)]
+    return Bound(*(total / num_samples for total in totals))
 
 
 def bound_note(model: AEVB) -> str:
