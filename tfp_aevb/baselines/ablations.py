@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.model import AEVB, ConditionalDistribution, posterior_moments
-from tfp_aevb.objectives import Bound, analytic_kl
+from tfp_aevb.objectives import Bound, LogLikelihood, analytic_kl
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -76,7 +76,7 @@ class AblatedAEVB(AEVB):
         x: tf.Tensor,
         seed: tf.Tensor,
         num_samples: int | tf.Tensor | None,
-        likelihood_seed: tf.Tensor | None,
+        log_likelihood: LogLikelihood,
     ) -> Bound:
         """Returns what is ascended, the reconstruction term and the KL, each [B] in nats."""
         posterior = self._posterior(x)
@@ -86,7 +86,7 @@ class AblatedAEVB(AEVB):
             z = posterior.sample(count, seed=device_seed(posterior, seed))  # [L, B, J]
         else:
             z = posterior_moments(posterior)[0][tf.newaxis]  # [1, B, J]
-        reconstruction = tf.reduce_mean(self.log_likelihood(x, z, likelihood_seed), axis=0)
+        reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
         aim = reconstruction - kl if self.regularised else reconstruction
         return Bound(aim, reconstruction, kl)
 
