@@ -11,6 +11,7 @@ import tf_keras
 
 from tests.helpers import assert_mean, assert_one_line, compiled, weights_of
 from tfp_aevb import layers
+from tfp_aevb.evaluation.scores import Scores
 from tfp_aevb.full_vb import FullVB
 
 NUM_DATA, DRAWS, VARIANCE = 30, 2000, 0.5
@@ -119,7 +120,7 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     z = tf.constant(np.random.default_rng(4).normal(size=[1, 6, 2]), tf.float32)
     own = tf.function(lambda seed: model.log_likelihood(x, z, seed))
     shared_model = linear_model(variance=variance, shared_draw=True)
-    shared = tf.function(lambda seed: shared_model._bound_log_likelihood(x, z, seed))
+    shared = tf.function(lambda seed: shared_model._shared_log_likelihood(x, z, seed))
     values = [np.stack([f(tf.constant([i, 1]))[0] for i in range(DRAWS)]) for f in (own, shared)]
     for power in (1, 2):
         moments = [v.astype(np.float64) ** power for v in values]
@@ -133,6 +134,18 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     seed = tf.constant([1, 2])
     weighed = tf.function(lambda seed: shared_model.log_likelihood(x, z, seed))
     np.testing.assert_allclose(weighed(seed), own(seed), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_interval_of_a_score_is_right_however_training_draws(form: str) -> None:
+    model = linear_model(**FORMS[form])
+    rows = tf.tile(tf.constant([[0.4, -1.0, 0.2]]), [100, 1])
+    evidence = tf.function(lambda seed: model.evidence_bound(rows, seed).elbo)
+    found = [Scores("elbo", 1, evidence(tf.constant([i, 7])).numpy()) for i in range(400)]
+    truth = float(exact_bound(model, rows)[0])
+    assert_mean(np.array([scores.mean for scores in found]), truth)
+    covered = np.mean([abs(scores.mean - truth) < scores.half_width for scores in found])
+    assert 0.91 < covered < 0.98
 
 
 def test_the_sampled_theta_term_is_log_q_less_log_p_of_the_draw() -> None:
@@ -231,7 +244,8 @@ def test_the_layers_that_are_not_variational_are_point_estimates(shared_draw: bo
     error = tf.square(x - tf.matmul(hidden, mean_kernel) - mean_bias)
     error += tf.matmul(tf.square(hidden), tf.exp(kernel)) + tf.exp(bias)
     exact = tf.reduce_sum(-0.5 * (error / VARIANCE + np.log(2 * np.pi * VARIANCE)), axis=1)
-    draw = tf.function(lambda seed: model._bound_log_likelihood(x, z, seed)[0])
+    form = model._shared_log_likelihood if shared_draw else model.log_likelihood
+    draw = tf.function(lambda seed: form(x, z, seed)[0])
     assert_mean(np.stack([draw(tf.constant([i, 1])) for i in range(DRAWS)]), exact.numpy())
     kl = 0.5 * sum(
         tf.reduce_sum(tf.exp(v) + tf.square(w) - 1 - v)

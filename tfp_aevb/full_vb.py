@@ -37,7 +37,9 @@ class FullVB(AEVB):
         prior: p(z), without parameters.
         encoder: q(z|x).
         decoder: p(x|z): a likelihood layer of this package.
-        shared_draw: one theta for a whole minibatch, instead of one for each datapoint.
+        shared_draw: one theta for a whole minibatch, instead of one for each datapoint, in training
+            and in what `fit` and Keras' `evaluate` report. `evidence_bound` and the scores built on
+            it draw one for each datapoint all the same: intervals over datapoints hold then.
         sampled_parameter_kl: estimate the theta term with the draw (Eq. 21) instead of in closed
             form (F.1, Eq. 24); needs `shared_draw`.
         initial_stddev: sigma at the start.
@@ -163,12 +165,8 @@ class FullVB(AEVB):
             lambda flat_z: self._decode_with_own_draws(flat_z, tf.shape(z), seed), x, z
         )
 
-    def _bound_log_likelihood(
-        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Returns `log_likelihood`; with `shared_draw` all of [L, B] have one theta."""
-        if seed is None or not self._shared_draw:
-            return self.log_likelihood(x, z, seed)
+    def _shared_log_likelihood(self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns log p_theta(x|z) [L, B] in nats, all with one theta ~ q(theta)."""
         theta, _ = self.draw_parameters(seed)
         return self._fold(lambda flat_z: self._likelihood.apply(theta, flat_z), x, z)
 
@@ -223,11 +221,28 @@ class FullVB(AEVB):
 
         `kl` holds KL(q(z|x) || p(z)) and the theta term's share, 1/N of it.
         """
+        return self._full_bound(x, seed, num_data, num_samples, self._shared_draw)
+
+    def evidence_bound(
+        self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
+    ) -> Bound:
+        """Estimates what `bound` does, each row with a theta of its own, whatever `shared_draw`."""
+        return self._full_bound(x, seed, self.known_num_data, num_samples, False)
+
+    def _full_bound(
+        self,
+        x: tf.Tensor,
+        seed: tf.Tensor,
+        num_data: tf.Tensor | float | None,
+        num_samples: int | tf.Tensor | None,
+        shared: bool,
+    ) -> Bound:
         if num_data is None:
             raise ValueError("the bound needs N: give the model `num_data`, or fit it first")
         z_seed, theta_seed = tf.unstack(tfp.random.split_seed(seed, n=2))
-        data = self._estimate_bound(x, z_seed, num_samples, theta_seed)
-        if self._sampled_parameter_kl:
+        density = self._shared_log_likelihood if shared else self.log_likelihood
+        data = self._estimate_bound(x, z_seed, num_samples, lambda z: density(x, z, theta_seed))
+        if shared and self._sampled_parameter_kl:
             _, theta_term = self.draw_parameters(theta_seed)
         else:
             theta_term = self.parameter_kl()

@@ -29,6 +29,7 @@ from tfp_aevb.objectives import (
     PAPER_OBJECTIVES,
     Bound,
     KLWeight,
+    LogLikelihood,
     evidence_bound,
 )
 from tfp_aevb.training.fused import FusedModel
@@ -192,12 +193,6 @@ class AEVB(FusedModel):
         del seed
         return self._fold(self.decode, x, z)
 
-    def _bound_log_likelihood(
-        self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Returns `log_likelihood` as the bound takes it."""
-        return self.log_likelihood(x, z, seed)
-
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
         return self.log_likelihood(x, z) + self.prior_given(x).log_prob(z)
@@ -224,7 +219,7 @@ class AEVB(FusedModel):
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
         """Estimates the evidence lower bound (Eq. 2) at `x`: by `bound`, if that estimates it."""
-        if self.objective in EVIDENCE_OBJECTIVES:
+        if self.ascends_evidence:
             return self.bound(x, seed, num_samples)
         posterior = self._posterior(x)
         return evidence_bound(
@@ -244,14 +239,14 @@ class AEVB(FusedModel):
     ) -> Bound:
         """Estimates the bound at `x`, where it depends on N for this N."""
         del num_data
-        return self._estimate_bound(x, seed, num_samples, None)
+        return self._estimate_bound(x, seed, num_samples, lambda z: self.log_likelihood(x, z))
 
     def _estimate_bound(
         self,
         x: tf.Tensor,
         seed: tf.Tensor,
         num_samples: int | tf.Tensor | None,
-        likelihood_seed: tf.Tensor | None,
+        log_likelihood: LogLikelihood,
     ) -> Bound:
         posterior = self._posterior(x)
         own_options: dict[str, dict[str, Any]] = {
@@ -261,7 +256,7 @@ class AEVB(FusedModel):
         return OBJECTIVES[self.objective](
             posterior,
             self.prior_given(x),
-            lambda z: self._bound_log_likelihood(x, z, likelihood_seed),
+            log_likelihood,
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
             **own_options.get(self.objective, {}),
@@ -333,6 +328,11 @@ class AEVB(FusedModel):
         posterior = self._posterior(x)
         loc, stddev = posterior_moments(posterior)
         return {"loc": loc, "stddev": stddev, "reconstruction": self._mean_given(posterior, loc, x)}
+
+    @property
+    def ascends_evidence(self) -> bool:
+        """Whether `bound` estimates the evidence lower bound (Eq. 2)."""
+        return self.objective in EVIDENCE_OBJECTIVES
 
     @property
     def kl_warmup_steps(self) -> int:

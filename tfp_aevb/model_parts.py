@@ -131,10 +131,7 @@ def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
         UnknownSupportError: if it is discrete, or does not say.
     """
     inner = getattr(distribution, "tensor_distribution", distribution)
-    elements = inner
-    while isinstance(elements, tfd.Independent | tfd.Sample):
-        elements = elements.distribution
-    if isinstance(elements, tfd.Dirichlet | tfd.RelaxedOneHotCategorical):
+    if isinstance(_elements(inner), tfd.Dirichlet | tfd.RelaxedOneHotCategorical):
         return Softmax()  # TFP's has another density
     try:
         found = inner.experimental_default_event_space_bijector()
@@ -148,6 +145,29 @@ def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
             "all of R^K (`experimental_default_event_space_bijector`): use `importance_log_prob`"
         )
     return found
+
+
+def check_simplex_density(name: str, posterior: tfd.Distribution) -> None:
+    """Raises a `ValueError` if q, of latents with a Dirichlet prior, has a density of another kind.
+
+    That of `tfb.SoftmaxCentered` is over the simplex's surface: the bound would be 1/2 log J high.
+    """
+    bijectors = [getattr(_elements(posterior), "bijector", None)]
+    for bijector in bijectors:
+        if isinstance(bijector, tfb.SoftmaxCentered):
+            raise ValueError(
+                f"the encoder's {name} is a `tfb.SoftmaxCentered`, whose density is not of the "
+                "Dirichlet's kind; use `tfb.IteratedSigmoidCentered()`"
+            )
+        bijectors += tf.nest.flatten(getattr(bijector, "bijectors", ()))
+
+
+def _elements(distribution: tfd.Distribution) -> tfd.Distribution:
+    """Returns what a distribution of independent elements is made of."""
+    inner = getattr(distribution, "tensor_distribution", distribution)
+    while isinstance(inner, tfd.Independent | tfd.Sample):
+        inner = inner.distribution
+    return inner
 
 
 def is_real(distribution: tfd.Distribution) -> bool:

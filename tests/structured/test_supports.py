@@ -152,6 +152,34 @@ def test_a_q_over_all_reals_of_a_latent_that_is_not_is_refused() -> None:
     assert np.isfinite(JointAEVB(joint, positive_parts).elbo(X[:, :2], seed=0)).all()
 
 
+def test_the_way_to_the_simplex_that_is_advised_has_a_dirichlets_density(monkeypatch) -> None:
+    size, prior = 10, tfd.Dirichlet(3.0 * tf.ones(10))
+    joint = tfd.JointDistributionNamed({"w": prior, "x": lambda w: gaussian(w[..., :2], 1.0)})
+
+    def model(bijector: tfb.Bijector | None, width: int = size - 1) -> JointAEVB:
+        def encoder(x: tf.Tensor) -> tfd.Distribution:
+            normal = tfd.MultivariateNormalDiag(0.0 * x[:, :1] + tf.zeros(width), tf.ones(width))
+            return normal if bijector is None else tfd.TransformedDistribution(normal, bijector)
+
+        return JointAEVB(joint, encoder)
+
+    advice = "`tfb.IteratedSigmoidCentered()`"
+    assert_one_line(lambda: model(None, size), ValueError, "'w' is over all reals", advice)
+    q = model(tfb.IteratedSigmoidCentered()).encode(X[:1, :2])
+    w = q.sample(20_000, seed=[0, 1])
+    assert_mean(np.exp(prior.log_prob(w) - q.log_prob(w)), 1.0)
+    # TFP 0.25 calls this with a name that NumPy 2.4 no longer has.
+    reshape = np.reshape
+    monkeypatch.setattr(np, "reshape", lambda a, newshape: reshape(a, newshape))
+    for bijector in (
+        tfb.SoftmaxCentered(),
+        tfb.Chain([tfb.Chain([tfb.SoftmaxCentered(), tfb.Scale(2.0)]), tfb.Shift(1.0)]),
+    ):
+        assert_one_line(
+            lambda bijector=bijector: model(bijector), ValueError, "SoftmaxCentered", advice
+        )
+
+
 class _Silent(tfd.Normal):
     """A distribution that does not say where it is."""
 

@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import device_seed
 from tfp_aevb.model import AEVB, ConditionalDistribution, posterior_moments
-from tfp_aevb.objectives import Bound, analytic_kl
+from tfp_aevb.objectives import Bound, LogLikelihood, analytic_kl
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -25,9 +25,11 @@ class AblatedAEVB(AEVB):
     | no | yes | log p(x given the mean of q) - KL(q, p) |
     | yes | yes | the lower bound, Eq. 7, as `AEVB` |
 
-    What is ascended is reported as `elbo`, in nats per datapoint, and `loss` is minus it. Unless
-    both are on, THAT `elbo` IS NO BOUND ON log p(x): it may lie above, and it says nothing of how
-    good a model of the data this is. `kl` is KL(q, p) in closed form whether it is ascended or not.
+    `fit` and `evaluate` report what is ascended as `elbo`, in nats per datapoint, and `loss` is
+    minus it. Unless both are on, THAT `elbo` IS NO BOUND ON log p(x): it may lie above, and it says
+    nothing of how good a model of the data this is. `kl` is KL(q, p) in closed form whether it is
+    ascended or not. The method `elbo` and all that evaluates a model give the evidence lower bound
+    (Eq. 2), z drawn and the KL term kept.
 
     Args:
         prior: p(z). Without the KL term nothing is learned about its parameters.
@@ -64,12 +66,17 @@ class AblatedAEVB(AEVB):
         self.regularised = regularised
         super().__init__(prior, encoder, decoder, **kwargs)
 
+    @property
+    def ascends_evidence(self) -> bool:
+        """Whether nothing is left out."""
+        return self.sampled and self.regularised
+
     def _estimate_bound(
         self,
         x: tf.Tensor,
         seed: tf.Tensor,
         num_samples: int | tf.Tensor | None,
-        likelihood_seed: tf.Tensor | None,
+        log_likelihood: LogLikelihood,
     ) -> Bound:
         """Returns what is ascended, the reconstruction term and the KL, each [B] in nats."""
         posterior = self._posterior(x)
@@ -79,7 +86,7 @@ class AblatedAEVB(AEVB):
             z = posterior.sample(count, seed=device_seed(posterior, seed))  # [L, B, J]
         else:
             z = posterior_moments(posterior)[0][tf.newaxis]  # [1, B, J]
-        reconstruction = tf.reduce_mean(self.log_likelihood(x, z, likelihood_seed), axis=0)
+        reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
         aim = reconstruction - kl if self.regularised else reconstruction
         return Bound(aim, reconstruction, kl)
 

@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
-from tfp_aevb.evaluation.scores import BATCH
+from tfp_aevb.evaluation.scores import BATCH, chunked_bound
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.observations import Observations, read_values
@@ -72,7 +72,7 @@ def latent_statistics(
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
         posterior = model.encode(batch)
-        bound = model.evidence_bound(batch, seeds.noise, num_samples)
+        bound = chunked_bound(model, batch, seeds.noise, num_samples)
         found = {"rate": bound.kl, "distortion": -bound.reconstruction}
         found["loc"], _ = posterior_moments(posterior)
         kl = kl_per_dimension(posterior, model.prior_given(batch))

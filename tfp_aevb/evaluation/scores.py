@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.baselines import AblatedAEVB
 from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
@@ -16,7 +17,7 @@ from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.files import write_text
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import EVIDENCE_OBJECTIVES
+from tfp_aevb.objectives import Bound
 from tfp_aevb.progress import ProgressLine, clock
 from tfp_aevb.training.observations import Observations, read_values
 from tfp_aevb.training.random import step_seeds
@@ -121,43 +122,57 @@ class Scorer:
         seeds = step_seeds(self._seed, "score", step)
         batch = read_values(values, scale, dynamic_binarization, seeds.binarization)
         if self._estimator == "elbo":
-            return {"log_prob": self._evidence_bound(batch, seeds.noise)}
+            return {"log_prob": chunked_bound(model, batch, seeds.noise, count).elbo}
         if self._estimator == "importance":
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
         return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
 
-    def _evidence_bound(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the bound [B], its samples drawn in chunks: memory does not grow with them."""
-        if self._num_samples <= SAMPLES_AT_ONCE:
-            return self._model.evidence_bound(x, seed, self._num_samples).elbo
-        chunks, rest = divmod(self._num_samples, SAMPLES_AT_ONCE)
 
-        def bound(i: tf.Tensor | int, count: int) -> tf.Tensor:
-            chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
-            return self._model.evidence_bound(x, chunk_seed, count).elbo
+def chunked_bound(model: AEVB, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Bound:
+    """Estimates the evidence lower bound and its terms at `x` [B, ...event].
 
-        means = tf.map_fn(
-            lambda i: bound(i, SAMPLES_AT_ONCE), tf.range(chunks), fn_output_signature=tf.float32
-        )
-        total = SAMPLES_AT_ONCE * tf.reduce_sum(means, axis=0)
-        if rest:
-            total += rest * bound(chunks, rest)
-        return total / self._num_samples
+    The samples are drawn in chunks: memory does not grow with them.
+    """
+    if num_samples <= SAMPLES_AT_ONCE:
+        return model.evidence_bound(x, seed, num_samples)
+    chunks, rest = divmod(num_samples, SAMPLES_AT_ONCE)
+
+    def bound(i: tf.Tensor | int, count: int) -> Bound:
+        chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
+        return model.evidence_bound(x, chunk_seed, count)
+
+    means = tf.map_fn(
+        lambda i: bound(i, SAMPLES_AT_ONCE),
+        tf.range(chunks),
+        fn_output_signature=Bound(tf.float32, tf.float32, tf.float32),
+    )
+    totals = [SAMPLES_AT_ONCE * tf.reduce_sum(term, axis=0) for term in means]
+    if rest:
+        last = bound(chunks, rest)
+        totals = [total + rest * term for total, term in zip(totals, last, strict=True)]
+    return Bound(*(total / num_samples for total in totals))
 
 
 def bound_note(model: AEVB) -> str:
     """Says how a run's own bounds differ from the estimator `elbo`; empty where they do not."""
-    if model.objective in EVIDENCE_OBJECTIVES:
+    if model.ascends_evidence:
         return ""
+    others = "`evaluate`, `diagnose`, `report` and the SavedModel have the evidence lower bound"
+    if isinstance(model, AblatedAEVB):
+        left_out = {"noise": model.sampled, "KL term": model.regularised}
+        parts = " and ".join(name for name, kept in left_out.items() if not kept)
+        return (
+            "The `elbo` in summary.json and metrics.csv is what training without the "
+            f"{parts} ascends, no bound on log p(x); {others}."
+        )
     name = f"L_{model.num_samples}"
     if model.objective == "renyi":
         name = f"Renyi's bound (alpha {model.renyi_alpha:g}, {model.num_samples} samples)"
     return (
         f"The bounds in summary.json and metrics.csv are {name}, which --objective="
-        f"{model.objective} ascends; `evaluate`, `diagnose`, `report` and the SavedModel have the "
-        "evidence lower bound, which is not above it."
+        f"{model.objective} ascends; {others}, which is not above it."
     )
 
 

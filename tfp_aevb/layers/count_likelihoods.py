@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
 from tfp_aevb.layers.networks import PACKAGE, bounded, bounded_log_variance
+from tfp_aevb.layers.poisson import Poisson
 
 # log of a negative binomial's dispersion: beyond 1,100 it is a Poisson in float32 anyway.
 LOG_DISPERSION_RANGE = (-7.0, 7.0)
@@ -100,7 +101,7 @@ class _CountLikelihood(Likelihood):
 
 
 def _poisson(log_rate: tf.Tensor) -> tfd.Distribution:
-    return tfd.Poisson(log_rate=bounded_log_variance(log_rate))
+    return Poisson(log_rate=bounded_log_variance(log_rate))
 
 
 def _negative_binomial(log_mean: tf.Tensor, log_dispersion: tf.Tensor) -> tfd.Distribution:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.model_parts import UnknownSupportError, is_real
+from tfp_aevb.model_parts import UnknownSupportError, check_simplex_density, is_real
 from tfp_aevb.structured.flat import leaves_of
 from tfp_aevb.structured.parts import Joint
 from tfp_aevb.structured.supports import Supports
@@ -65,6 +65,8 @@ def check_encoder(
 ) -> None:
     """Raises a `ValueError` if q is over all of R where a local latent is not.
 
+    So it does if a q on the simplex has a density of another kind than a Dirichlet's.
+
     Args:
         supports: of the latents.
         joint: the model.
@@ -74,6 +76,10 @@ def check_encoder(
     for leaf in joint.local.leaves:
         if leaf not in supports.constrained and joint.dtypes[leaf].is_floating:
             continue
+        bijector = "the prior's `experimental_default_event_space_bijector()`"
+        if leaf in supports.on_simplex:
+            check_simplex_density(f"latent {joint.name_of(leaf)!r}", factors.get(leaf, whole))
+            bijector = "`tfb.IteratedSigmoidCentered()`"
         try:
             unbounded = is_real(factors.get(leaf, whole))
         except UnknownSupportError:
@@ -81,8 +87,8 @@ def check_encoder(
         if unbounded:
             raise ValueError(
                 f"the encoder's latent {joint.name_of(leaf)!r} is over all reals, the model's is "
-                "not; give q its support, for instance by `tfd.TransformedDistribution` with the "
-                "prior's `experimental_default_event_space_bijector()`"
+                "not; give q its support, for instance by `tfd.TransformedDistribution` with "
+                f"{bijector}"
             )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.model_parts import UnknownSupportError, is_real, support_bijector
 from tfp_aevb.structured.flat import Leaves
 from tfp_aevb.structured.parts import Joint, tiled
@@ -18,12 +19,14 @@ class Supports:
 
     Attributes:
         constrained: leaf -> its unconstrained event shape.
+        on_simplex: the leaves that have a Dirichlet's density.
         unknown: leaf -> why there is no bijector.
     """
 
     def __init__(self, joint: Joint) -> None:
         self._joint = joint
         self.constrained: dict[int, tf.TensorShape] = {}
+        self.on_simplex: set[int] = set()
         self.unknown: dict[int, str] = {}
         conditionals = joint.conditionals(joint.sample([1], tf.constant([0, 1])))
         for leaf in joint.latent.leaves:
@@ -32,6 +35,8 @@ class Supports:
                 if not is_real(part):
                     bijector = support_bijector(part)
                     self.constrained[leaf] = bijector.inverse_event_shape(part.event_shape)
+                    if isinstance(bijector, Softmax):
+                        self.on_simplex.add(leaf)
             except UnknownSupportError as error:
                 self.unknown[leaf] = f"latent {joint.name_of(leaf)!r}: {error}"
 
