@@ -1,6 +1,8 @@
 """The part of a report that decodes by itself, in a browser."""
 
+import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def model_of(decoder: str = "bernoulli tanh", latent_dim: int = 2) -> AEVB:
     return AEVB(
         layers.StandardNormalPrior(latent_dim),
         layers.DiagonalGaussianPosterior(latent_dim, (5,)),
-        DECODERS[decoder](),
+        LIKELIHOODS[decoder](),
     )
 
 
@@ -107,6 +109,62 @@ return seen;"""
     assert found["errors"] == []
     assert start == back
     assert start != drawn != data != start
+
+
+LIKELIHOODS = {
+    **DECODERS,
+    "student t": lambda: layers.StudentTLikelihood(12, (7,), init_stddev=0.7),
+    "beta": lambda: layers.BetaLikelihood(12, (7,)),
+    "discretized logistic": lambda: layers.DiscretizedLogisticLikelihood(12, 2, (7,)),
+    "categorical": lambda: layers.CategoricalLikelihood(12, 4, (7,)),
+    "poisson": lambda: layers.PoissonLikelihood(12, (7,)),
+    "negative binomial": lambda: layers.NegativeBinomialLikelihood(12, (7,)),
+    "zero-inflated poisson": lambda: layers.ZeroInflatedPoissonLikelihood(12, (7,)),
+    "zero-inflated negative binomial": lambda: layers.ZeroInflatedNegativeBinomialLikelihood(
+        12, (7,)
+    ),
+}
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda v: np.maximum(v, 0.0),
+    "elu": lambda v: np.where(v > 0.0, v, np.expm1(v)),
+    "softplus": lambda v: np.logaddexp(v, 0.0),
+}
+
+
+def sigmoid(v: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-v))
+
+
+MEANS = {
+    "linear": lambda v: v,
+    "sigmoid": sigmoid,
+    "continuous_bernoulli": lambda v: sigmoid(v) / (2.0 * sigmoid(v) - 1.0) - 1.0 / v,
+}
+
+
+def decoded(record: dict[str, Any], z: np.ndarray) -> np.ndarray:
+    """What explorer.js makes of latents."""
+    outputs = z
+    for i, layer in enumerate(record["layers"]):
+        kernel, bias = (
+            np.frombuffer(base64.b64decode(layer[name]), "<f2").astype(float)
+            for name in ("kernel", "bias")
+        )
+        inputs = outputs if i == 0 else ACTIVATIONS[record["activation"]](outputs)
+        outputs = inputs @ kernel.reshape(layer["inputs"], -1) + bias
+    return MEANS[record["mean"]](outputs)
+
+
+@pytest.mark.parametrize("decoder", LIKELIHOODS)
+def test_a_page_decodes_the_mean_or_does_not_decode(decoder: str) -> None:
+    model = model_of(decoder)
+    z = np.array([[1.5, -2.0], [0.3, 0.7]], np.float32)
+    mean = model.decode(z).mean().numpy()
+    record = explorer_record(model, np.zeros([5, 2]), None, SHAPE, seed=0)
+    assert (record is not None) == (decoder in DECODERS or decoder == "student t")
+    if record:
+        np.testing.assert_allclose(decoded(record, z), mean, atol=0.004 * max(1.0, mean.max()))
 
 
 def test_decoders_of_ones_own_have_no_explorer() -> None:

@@ -28,6 +28,10 @@ CAPTIONS = {
     "manifold": "Means of p(x|z) over the plane of latents, by the prior's quantiles.",
     "encodings": "Means of q(z|x) of test data.",
 }
+NO_EXPLORER = (
+    "No decoder in this page: it needs an MLP and a Bernoulli, continuous Bernoulli, Gaussian or "
+    "Student-t likelihood."
+)
 
 
 class ReportOptions(NamedTuple):
@@ -147,7 +151,7 @@ def _explorer(model: AEVB, dataset: Dataset, seed: int) -> list[str]:
     labels = dataset.test.labels
     record = explorer_record(model, codes, labels, dataset.image_shape, seed)
     if record is None:
-        return []
+        return [page.paragraph(NO_EXPLORER)] if dataset.image_shape else []
     coloured = "" if labels is None else ", coloured by label"
     how = (
         f"Move over the plane of latents; dots are test data{coloured}."
