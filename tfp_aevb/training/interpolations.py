@@ -9,6 +9,7 @@ from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.images import as_images, white_value
 from tfp_aevb.training.random import numpy_generator
 from tfp_aevb.training.workdir import Workdir
 
@@ -83,9 +84,10 @@ def draw_interpolations(
     starts, ends = x[:pairs], x[pairs:]
     z = latent_paths(model, starts, ends, NUM_POINTS)
     means = model.decode(z.reshape(-1, model.latent_dim)).mean().numpy()
+    white = white_value(model, x)
+    first, path_means, last = (as_images(values, shape, white) for values in (starts, means, ends))
     figure = figures.interpolations_figure(
-        *(np.clip(images.reshape(*lead, *shape), 0.0, 1.0)
-          for images, lead in ((starts, [-1]), (means, [pairs, NUM_POINTS]), (ends, [-1])))
-    )  # fmt: skip
+        first, path_means.reshape(pairs, NUM_POINTS, *shape), last
+    )
     path = run.figures / f"interpolations.{file_format}"
     return figures.save_figure(figure, path, dpi=dpi)

@@ -10,6 +10,7 @@ from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.images import as_images, white_value
 from tfp_aevb.training.random import as_seed
 from tfp_aevb.training.tensorboard import mean_kl_per_dimension
 from tfp_aevb.training.workdir import Workdir
@@ -80,8 +81,10 @@ def draw_figures(
 
 
 def _image_figures(model: AEVB, shape: tuple[int, ...], x: np.ndarray, seed: int) -> dict:
+    white = white_value(model, x)
+
     def images(values: np.ndarray | tf.Tensor) -> np.ndarray:
-        return np.clip(np.nan_to_num(np.reshape(values, [-1, *shape])), 0.0, 1.0)
+        return as_images(values, shape, white)
 
     z = model.prior_distribution().sample(NUM_SAMPLES, seed=as_seed(seed))
     drawn = {
