@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tests.helpers import DATA_DIM, small_model
 from tfp_aevb import figures, layers
@@ -72,3 +73,21 @@ def test_pictures_for_tensorboard_have_the_scale(monkeypatch: pytest.MonkeyPatch
     log: Any = SimpleNamespace(model=model, _x=np.zeros([1, 2]), _image_shape=(1, 2))
     TensorBoardLog._image(log, "samples", np.array([[0.5, 2.0]]), columns=1)
     np.testing.assert_array_equal(written[0], [[[[0.25], [1.0]]]])
+
+
+def test_the_manifold_is_at_the_quantiles_of_the_prior() -> None:
+    loc, scale = np.array([1.0, -2.0], np.float32), np.array([2.0, 0.5], np.float32)
+    model = small_model(prior=tfd.MultivariateNormalDiag(loc, scale))
+    drawn = _image_figures(model, (2, 3), np.zeros([2, DATA_DIM], np.float32), seed=0)
+    shown = np.asarray(drawn["manifold"].axes[0].images[0].get_array())
+    z = 1.959964  # the 0.975 quantile of N(0, 1), of the last of 20 cells
+    corner = loc + scale * np.array([-z, z], np.float32)
+    mean = model.decode(corner[None]).mean().numpy().reshape(2, 3)
+    np.testing.assert_allclose(shown[:2, :3], mean, atol=1e-5)
+
+
+def test_priors_that_are_no_gaussian_have_no_manifold() -> None:
+    prior = tfd.Independent(tfd.Uniform(tf.zeros(2), tf.ones(2)), 1)
+    model = small_model(prior=prior, objective="sgvb_a")
+    drawn = _image_figures(model, (2, 3), np.zeros([2, DATA_DIM], np.float32), seed=0)
+    assert sorted(drawn) == ["reconstructions", "samples"]

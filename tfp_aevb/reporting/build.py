@@ -29,8 +29,8 @@ CAPTIONS = {
     "encodings": "Means of q(z|x) of test data.",
 }
 NO_EXPLORER = (
-    "No decoder in this page: it needs an MLP and a Bernoulli, continuous Bernoulli, Gaussian or "
-    "Student-t likelihood."
+    "No decoder in this page: it needs a diagonal Gaussian prior, and an MLP for a Bernoulli, "
+    "continuous Bernoulli, Gaussian or Student-t likelihood."
 )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfp_aevb import layers
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.interpolations import gaussian_prior
 from tfp_aevb.training.random import as_seed
 
 MAX_CODES = 1000
@@ -38,18 +39,24 @@ def explorer_record(
 
     Returns:
         The record, or `None` if the decoder is no Bernoulli, continuous Bernoulli, Gaussian or
-        Student-t layer of the package on an MLP, or does not decode images.
+        Student-t layer of the package on an MLP, or does not decode images, or if the prior is no
+        diagonal Gaussian. Latents range over its mean and some standard deviations.
     """
     decoder: Any = model.decoder
     is_gaussian = type(decoder) is layers.GaussianLikelihood
     mean = decoder.mean if is_gaussian else MEANS.get(type(decoder))
     if mean is None or not isinstance(decoder.network, layers.MLP) or not image_shape:
         return None
+    moments = gaussian_prior(model)
+    if moments is None:
+        return None
+    centre, scale = moments
     num_pixels = int(np.prod(image_shape))
     weights = [variable.numpy() for variable in decoder.network.network_weights]
     # A Gaussian's outputs are [mean, log variance], those of Student's t begin with the mean.
     weights[-2:] = [weights[-2][:, :num_pixels], weights[-1][:num_pixels]]
     draws = np.asarray(model.prior_distribution().sample(NUM_PRIOR_DRAWS, seed=as_seed(seed)))
+    limit = max(3.0, np.ceil(np.quantile(np.abs((codes - centre) / scale), 0.995)))
     by_use = np.argsort(-codes.var(axis=0), kind="stable")
     return {
         "latent_dim": model.latent_dim,
@@ -60,8 +67,9 @@ def explorer_record(
             {"kernel": _halves(kernel), "bias": _halves(bias), "inputs": kernel.shape[0]}
             for kernel, bias in zip(weights[::2], weights[1::2], strict=True)
         ],
-        "limit": float(max(3.0, np.ceil(np.quantile(np.abs(codes), 0.995)))),
-        "start": np.zeros(model.latent_dim).tolist(),
+        "low": (centre - limit * scale).tolist(),
+        "high": (centre + limit * scale).tolist(),
+        "start": centre.tolist(),
         "codes": _rounded(codes[:MAX_CODES]),
         "labels": None if labels is None else labels[:MAX_CODES].tolist(),
         "prior_draws": _rounded(draws),

@@ -16,6 +16,15 @@ from tfp_aevb.training.workdir import Workdir
 NUM_POINTS = 10
 
 
+def gaussian_prior(model: AEVB) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns mean and standard deviations [J] of a diagonal Gaussian prior, else `None`."""
+    prior = model.prior_distribution()
+    prior = getattr(prior, "tensor_distribution", prior)
+    if not isinstance(prior, tfd.MultivariateNormalDiag):
+        return None
+    return prior.mean().numpy(), prior.stddev().numpy()
+
+
 def latent_paths(model: AEVB, starts: np.ndarray, ends: np.ndarray, num: int) -> np.ndarray:
     """Returns paths between the means of q(z|x) of pairs of datapoints.
 
@@ -31,11 +40,9 @@ def latent_paths(model: AEVB, starts: np.ndarray, ends: np.ndarray, num: int) ->
     Returns:
         [N, num, J] float32.
     """
-    prior = model.prior_distribution()
-    prior = getattr(prior, "tensor_distribution", prior)
-    centre, scale, path = 0.0, 1.0, figures.linear_path
-    if isinstance(prior, tfd.MultivariateNormalDiag):
-        centre, scale, path = prior.mean().numpy(), prior.stddev().numpy(), figures.spherical_path
+    moments = gaussian_prior(model)
+    centre, scale = moments or (0.0, 1.0)
+    path = figures.spherical_path if moments else figures.linear_path
     pairs = [(posterior_moments(model.encode(x))[0].numpy() - centre) / scale
              for x in (starts, ends)]  # fmt: skip
     paths = np.stack([path(start, end, num) for start, end in zip(*pairs, strict=True)])
