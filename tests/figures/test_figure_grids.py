@@ -142,12 +142,22 @@ def test_manifold_grid_has_the_first_latent_rightwards_and_the_second_upwards() 
     np.testing.assert_allclose(manifold_grid(1), [[0.0, 0.0]], atol=1e-7)
 
 
+def test_a_manifold_grid_is_scaled_about_its_centre() -> None:
+    z = 0.6744898  # Upper quartile of N(0, 1).
+    found = manifold_grid(2, np.array([1.0, -5.0]), np.array([2.0, 0.1]))
+    across, up = [1.0 - 2.0 * z, 1.0 + 2.0 * z], [-5.0 + 0.1 * z, -5.0 - 0.1 * z]
+    np.testing.assert_allclose(found, [[x, y] for y in up for x in across], rtol=1e-6)
+
+
+@pytest.mark.parametrize("moments", [None, (np.array([1.0, -5.0]), np.array([2.0, 0.5]))])
 @pytest.mark.parametrize(("num", "ticks"), [(1, 1), (2, 2), (11, 6), (20, 10)])
-def test_manifold_ticks_name_the_latent_values_of_their_cell(num: int, ticks: int) -> None:
+def test_manifold_ticks_name_the_latent_values_of_their_cell(
+    num: int, ticks: int, moments: tuple[np.ndarray, np.ndarray] | None
+) -> None:
     height, width = 3, 2
-    figure = manifold_figure(np.zeros((num * num, height, width)), num)
+    figure = manifold_figure(np.zeros((num * num, height, width)), num, moments=moments)
     axis = figure.axes[0]
-    points = manifold_grid(num).reshape(num, num, 2)
+    points = manifold_grid(num, *(moments or ())).reshape(num, num, 2)
 
     def number(label) -> float:
         return float(label.get_text().replace("\N{MINUS SIGN}", "-"))

@@ -1,13 +1,17 @@
 """The verb `report`: what a run's page says, what it needs, and how it looks to a browser."""
 
+import html
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from tests.integration.browser import evaluate
-from tests.integration.runs import assert_refused, command
+from tests.integration.runs import assert_refused, command, copy_of
 from tests.reporting.test_explorer import MOVE, PIXELS
+from tfp_aevb.reporting import build
+from tfp_aevb.training.results import load_run, load_run_data
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,28 @@ def test_a_report_states_its_numbers(report: Path, trained: Path, capsys) -> Non
     bound = capsys.readouterr().out.splitlines()[1].split()[2]
     assert re.search(rf"bound, test\s+{re.escape(bound)}\s", text)
     assert re.search(r"hidden_units\s+\[16\]\s+set", text)
+
+
+def test_the_command_of_a_report_goes_on_with_the_run_from_any_folder(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    workdir = copy_of(trained, tmp_path / "my run")
+    monkeypatch.chdir(tmp_path)
+    text = "".join(build._settings(*load_run(workdir.name)[:2]))
+    monkeypatch.chdir(workdir)
+    line = re.search(r"python -m tfp_aevb (.*?)</pre>", text)
+    assert line
+    assert command(*shlex.split(html.unescape(line[1]))) == 0
+    assert f"{workdir}: resuming at step 40" in capsys.readouterr().err
+    assert not (workdir / workdir.name).exists()
+
+
+def test_a_report_says_why_it_does_not_decode(trained: Path, monkeypatch) -> None:
+    config, run, model = load_run(trained)
+    monkeypatch.setattr(build, "explorer_record", lambda *_: None)
+    (said,) = build._explorer(model, load_run_data(config, run), seed=0)
+    for part in ("diagonal Gaussian prior", "MLP", "Bernoulli", "Student-t likelihood"):
+        assert part in said
 
 
 def test_wrong_outputs_are_refused(trained: Path, tmp_path: Path, capsys) -> None:

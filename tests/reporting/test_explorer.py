@@ -1,11 +1,14 @@
 """The part of a report that decodes by itself, in a browser."""
 
+import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tensorflow_probability import distributions as tfd
 
 from tests.integration.browser import evaluate
 from tfp_aevb import AEVB, layers
@@ -28,17 +31,21 @@ DECODERS = {
 }
 
 
-def model_of(decoder: str = "bernoulli tanh", latent_dim: int = 2) -> AEVB:
+def model_of(decoder: str = "bernoulli tanh", latent_dim: int = 2, prior: Any = None) -> AEVB:
     tf_keras.utils.set_random_seed(3)
     return AEVB(
-        layers.StandardNormalPrior(latent_dim),
+        prior or layers.StandardNormalPrior(latent_dim),
         layers.DiagonalGaussianPosterior(latent_dim, (5,)),
-        DECODERS[decoder](),
+        LIKELIHOODS[decoder](),
+        objective="sgvb_a",
     )
 
 
-def write_page(model: AEVB, folder: Path, labels: np.ndarray | None = None) -> Path:
-    codes = np.random.default_rng(0).normal(size=[50, model.latent_dim])
+def write_page(
+    model: AEVB, folder: Path, labels: np.ndarray | None = None, codes: np.ndarray | None = None
+) -> Path:
+    if codes is None:
+        codes = np.random.default_rng(0).normal(size=[50, model.latent_dim])
     record = explorer_record(model, codes, labels, SHAPE, seed=0)
     assert record is not None
     target = folder / "page.html"
@@ -107,6 +114,89 @@ return seen;"""
     assert found["errors"] == []
     assert start == back
     assert start != drawn != data != start
+
+
+LIKELIHOODS = {
+    **DECODERS,
+    "student t": lambda: layers.StudentTLikelihood(12, (7,), init_stddev=0.7),
+    "beta": lambda: layers.BetaLikelihood(12, (7,)),
+    "discretized logistic": lambda: layers.DiscretizedLogisticLikelihood(12, 2, (7,)),
+    "categorical": lambda: layers.CategoricalLikelihood(12, 4, (7,)),
+    "poisson": lambda: layers.PoissonLikelihood(12, (7,)),
+    "negative binomial": lambda: layers.NegativeBinomialLikelihood(12, (7,)),
+    "zero-inflated poisson": lambda: layers.ZeroInflatedPoissonLikelihood(12, (7,)),
+    "zero-inflated negative binomial": lambda: layers.ZeroInflatedNegativeBinomialLikelihood(
+        12, (7,)
+    ),
+}
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda v: np.maximum(v, 0.0),
+    "elu": lambda v: np.where(v > 0.0, v, np.expm1(v)),
+    "softplus": lambda v: np.logaddexp(v, 0.0),
+}
+
+
+def sigmoid(v: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-v))
+
+
+MEANS = {
+    "linear": lambda v: v,
+    "sigmoid": sigmoid,
+    "continuous_bernoulli": lambda v: sigmoid(v) / (2.0 * sigmoid(v) - 1.0) - 1.0 / v,
+}
+
+
+def decoded(record: dict[str, Any], z: np.ndarray) -> np.ndarray:
+    """What explorer.js makes of latents."""
+    outputs = z
+    for i, layer in enumerate(record["layers"]):
+        kernel, bias = (
+            np.frombuffer(base64.b64decode(layer[name]), "<f2").astype(float)
+            for name in ("kernel", "bias")
+        )
+        inputs = outputs if i == 0 else ACTIVATIONS[record["activation"]](outputs)
+        outputs = inputs @ kernel.reshape(layer["inputs"], -1) + bias
+    return MEANS[record["mean"]](outputs)
+
+
+@pytest.mark.parametrize("decoder", LIKELIHOODS)
+def test_a_page_decodes_the_mean_or_does_not_decode(decoder: str) -> None:
+    model = model_of(decoder)
+    z = np.array([[1.5, -2.0], [0.3, 0.7]], np.float32)
+    mean = model.decode(z).mean().numpy()
+    record = explorer_record(model, np.zeros([5, 2]), None, SHAPE, seed=0)
+    assert (record is not None) == (decoder in DECODERS or decoder == "student t")
+    if record:
+        np.testing.assert_allclose(decoded(record, z), mean, atol=0.004 * max(1.0, mean.max()))
+
+
+def test_latents_range_over_standard_deviations_about_the_prior_s_mean() -> None:
+    loc, scale = np.array([10.0, -1.0], np.float32), np.array([2.0, 0.1], np.float32)
+    model = model_of(prior=tfd.MultivariateNormalDiag(loc, scale))
+    codes = np.random.default_rng(0).normal(loc, scale, [1000, 2])
+    codes[:20, 1] = -1.0 - 0.1 * 4.5  # in 1% of all numbers
+    record = explorer_record(model, codes, None, SHAPE, seed=0)
+    assert record is not None
+    assert record["start"] == loc.tolist()
+    np.testing.assert_allclose(record["low"], loc - 5.0 * scale, rtol=1e-6)
+    np.testing.assert_allclose(record["high"], loc + 5.0 * scale, rtol=1e-6)
+
+
+def test_a_page_moves_over_the_range_of_the_prior(tmp_path: Path) -> None:
+    loc, scale = np.array([0.6, -1.0], np.float32), np.array([0.5, 0.1], np.float32)
+    model = model_of(prior=tfd.MultivariateNormalDiag(loc, scale))
+    target = write_page(model, tmp_path, codes=loc + scale * np.zeros([5, 2]))
+    found = evaluate(target, f"{PIXELS} const start = pixels(); {MOVE} return [start, pixels()];")
+    assert found["errors"] == []
+    for pixels, z in zip(found["value"], (loc, loc + 1.5 * scale), strict=True):
+        np.testing.assert_allclose(pixels, shown(model, list(z)), atol=1.0)
+
+
+def test_another_prior_than_a_gaussian_has_no_explorer() -> None:
+    model = model_of(prior=tfd.Independent(tfd.Uniform([0.0, 0.0], [1.0, 1.0]), 1))
+    assert explorer_record(model, np.full([5, 2], 0.5), None, SHAPE, seed=0) is None
 
 
 def test_decoders_of_ones_own_have_no_explorer() -> None:

@@ -1,4 +1,7 @@
-"""Draws the pictures of a run again, for instance as PDF or in a higher resolution."""
+"""Draws the pictures of a run again, for instance as PDF or in a higher resolution.
+
+The manifold is drawn of two latents whose prior is a diagonal Gaussian.
+"""
 
 from types import SimpleNamespace
 

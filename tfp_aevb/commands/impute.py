@@ -124,7 +124,7 @@ def run(options: SimpleNamespace) -> int:
     _print_diagnostics(found)
     if shape:
         arrays["observed"] = imputation.spread(observed, channel, model.event_shape)
-        print(_draw(arrays, shape, output.with_suffix(".png")))
+        print(_draw(arrays, shape, model, output.with_suffix(".png")))
     return 0
 
 
@@ -195,11 +195,15 @@ def _read_input(path: Path, event_shape: tuple[int, ...] | None) -> tuple[Any, A
     return x, mask
 
 
-def _draw(arrays: dict[str, Any], shape: tuple[int, ...], path: Path) -> Path:
+def _draw(arrays: dict[str, Any], shape: tuple[int, ...], model: Any, path: Path) -> Path:
     """Draws the first datapoints."""
     import numpy as np
 
     from tfp_aevb.figures import imputation_figure, save_figure
+    from tfp_aevb.training.images import white_value
+
+    names = [name for name in ("original", "observed") if name in arrays]
+    white = white_value(model, *(arrays[name][:SHOWN] for name in names))
 
     def images(name: str) -> np.ndarray:
         values = np.asarray(arrays[name])
@@ -208,7 +212,8 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], path: Path) -> Path:
         lead = values.shape[:2] if name == "draws" else values.shape[:1]
         values = np.reshape(values, [*lead, *shape])
         shown = values[:SHOWN_DRAWS, :SHOWN] if name == "draws" else values[:SHOWN]
-        return shown if name == "stddev" else np.clip(shown, 0.0, 1.0)
+        # What is missing stays NaN.
+        return shown if name == "stddev" else np.clip(shown / white, 0.0, 1.0)
 
     figure = imputation_figure(
         images("observed"),

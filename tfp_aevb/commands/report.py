@@ -1,4 +1,8 @@
-"""Writes a run as one web page that needs no network, with a decoder to play with."""
+"""Writes a run as one web page that needs no network, if it can with a decoder to play with.
+
+The page decodes images of Bernoulli, continuous Bernoulli, Gaussian and Student-t pixels, by an MLP
+from latents with a diagonal Gaussian prior.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace

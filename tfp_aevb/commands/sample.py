@@ -39,6 +39,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.data.tables import write_table
     from tfp_aevb.figures import samples_figure, save_figure
     from tfp_aevb.files import write_atomically
+    from tfp_aevb.training.images import as_images, white_value
     from tfp_aevb.training.results import load_run
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
@@ -55,7 +56,7 @@ def run(options: SimpleNamespace) -> int:
         image_shape = run_dir.read()[1]["image_shape"]
         if not image_shape:
             raise ValueError(f"--workdir {workdir} was not trained on images; write a .npz")
-        means = np.clip(arrays["mean"].reshape(-1, *image_shape), 0.0, 1.0)
-        save_figure(samples_figure(means), output)
+        white = white_value(model, arrays["mean"])
+        save_figure(samples_figure(as_images(arrays["mean"], image_shape, white)), output)
     print(output)
     return 0

@@ -170,7 +170,9 @@ def _quantiles(num: int) -> np.ndarray:
     return (np.arange(num) + 0.5) / num
 
 
-def manifold_grid(num: int) -> np.ndarray:
+def manifold_grid(
+    num: int, centre: float | np.ndarray = 0.0, scale: float | np.ndarray = 1.0
+) -> np.ndarray:
     """Latent points for the learned 2-D manifold (Figure 4).
 
     The centres (i + 0.5) / num of equal cells of the unit square go through the inverse CDF of the
@@ -179,26 +181,36 @@ def manifold_grid(num: int) -> np.ndarray:
 
     Args:
       num: Points per axis, at least 1.
+      centre: Mean of the Gaussian, of both latents or [2].
+      scale: Its standard deviation, the same.
 
     Returns:
       float32 [num * num, 2].
     """
     values = [NormalDist().inv_cdf(quantile) for quantile in _quantiles(num)]
     first, second = np.meshgrid(values, values[::-1])
-    return np.stack([first.ravel(), second.ravel()], axis=-1).astype(np.float32)
+    points = np.stack([first.ravel(), second.ravel()], axis=-1)
+    return (centre + scale * points).astype(np.float32)
 
 
 @styled
-def manifold_figure(images: np.ndarray, num: int, title: str = "learned data manifold") -> Figure:
+def manifold_figure(
+    images: np.ndarray,
+    num: int,
+    title: str = "learned data manifold",
+    *,
+    moments: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Figure:
     """Draws decoder means at the points of `manifold_grid` (Figure 4).
 
     Args:
       images: [num^2, H, W] or [num^2, H, W, 3], in [0, 1], in the order of `manifold_grid`.
       num: Points per axis.
       title: Title of the figure.
+      moments: The prior's mean and standard deviations [2], as the grid's; N(0, I) if `None`.
 
     Returns:
-      The figure; ticks are latent values (bottom, left) and quantiles of N(0, 1) (top, right).
+      The figure; ticks are latent values (bottom, left) and the prior's quantiles (top, right).
     """
     images, quantiles = _checked_images(images, "images"), _quantiles(num)
     if len(images) != num * num:
@@ -207,8 +219,12 @@ def manifold_figure(images: np.ndarray, num: int, title: str = "learned data man
     # Ticks at most every other cell when there are many, mirrored about the centre.
     half = np.arange(0, (num + 1) // 2, -(-num // 10))
     shown = np.union1d(half, num - 1 - half)
-    values = [f"{NormalDist().inv_cdf(quantile):.2f}" for quantile in quantiles[shown]]
-    values = [value.replace("-", "\N{MINUS SIGN}") for value in values]
+    centre, scale = moments or (np.zeros(2), np.ones(2))
+    standard = np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles[shown]])
+    values = [
+        [f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in centre[j] + scale[j] * standard]
+        for j in range(2)
+    ]
     labels = [f"{quantile:.3f}" for quantile in quantiles[shown]]
     width_inches, height_inches = _figure_size(num, num, images)
     size = (width_inches + 1.5, max(height_inches, 2.5) + 1.0)
@@ -217,9 +233,9 @@ def manifold_figure(images: np.ndarray, num: int, title: str = "learned data man
     axis.grid(False)
     across = shown * width + (width - 1) / 2
     upwards = (num - 1 - shown) * height + (height - 1) / 2
-    axis.set(xticks=across, xticklabels=values, xlabel="first latent $z_1$")
-    axis.set(yticks=upwards, yticklabels=values, ylabel="second latent $z_2$")
+    axis.set(xticks=across, xticklabels=values[0], xlabel="first latent $z_1$")
+    axis.set(yticks=upwards, yticklabels=values[1], ylabel="second latent $z_2$")
     top, right = axis.secondary_xaxis("top"), axis.secondary_yaxis("right")
-    top.set(xticks=across, xticklabels=labels, xlabel="quantile of N(0, 1)")
-    right.set(yticks=upwards, yticklabels=labels, ylabel="quantile of N(0, 1)")
+    top.set(xticks=across, xticklabels=labels, xlabel="quantile of $p(z_1)$")
+    right.set(yticks=upwards, yticklabels=labels, ylabel="quantile of $p(z_2)$")
     return figure

@@ -1,6 +1,7 @@
 """What a report says of a run, computed from its model and data."""
 
 import json
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ CAPTIONS = {
     "manifold": "Means of p(x|z) over the plane of latents, by the prior's quantiles.",
     "encodings": "Means of q(z|x) of test data.",
 }
+NO_EXPLORER = (
+    "No decoder in this page: it needs a diagonal Gaussian prior, and an MLP for a Bernoulli, "
+    "continuous Bernoulli, Gaussian or Student-t likelihood."
+)
 
 
 class ReportOptions(NamedTuple):
@@ -147,7 +152,7 @@ def _explorer(model: AEVB, dataset: Dataset, seed: int) -> list[str]:
     labels = dataset.test.labels
     record = explorer_record(model, codes, labels, dataset.image_shape, seed)
     if record is None:
-        return []
+        return [page.paragraph(NO_EXPLORER)] if dataset.image_shape else []
     coloured = "" if labels is None else ", coloured by label"
     how = (
         f"Move over the plane of latents; dots are test data{coloured}."
@@ -168,10 +173,13 @@ def _settings(config: TrainConfig, run: Workdir) -> list[str]:
         (name, value if value is not None else "-", "" if value == defaults[name] else "set")
         for name, value in values.items()
     ]
+    flags = [f"--flagfile={run.flags.absolute()}", f"--workdir={run.path.absolute()}"]
     data = {name: value for name, value in run.read()[1].items() if name != "sha256"}
     return [
-        page.paragraph(f"Training took {seconds:.0f} s. The same command goes on with the run:"),
-        page.preformatted(f"python -m tfp_aevb train --flagfile=flags.txt --workdir={run.path}"),
+        page.paragraph(
+            f"Training took {seconds:.0f} s. This goes on with the run, from any folder:"
+        ),
+        page.preformatted(f"python -m tfp_aevb train {shlex.join(flags)}"),
         page.table(("setting", "value", ""), rows),
         page.paragraph("Data and versions:"),
         page.preformatted(json.dumps({"data": data, "versions": versions()}, indent=2)),

@@ -5,7 +5,7 @@
   const root = document.getElementById("explorer");
   const COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb",
                    "#882255", "#44aa99", "#ddaa33"];
-  const LIMIT = record.limit;
+  const LOW = record.low, HIGH = record.high;
 
   function bytes(text) {
     return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
@@ -91,25 +91,26 @@
   if (plane) {
     plane.width = plane.height = 440;
     const brush = plane.getContext("2d");
-    const place = (v) => ((v + LIMIT) / (2 * LIMIT)) * plane.width;
+    const across = (v) => ((v - LOW[0]) / (HIGH[0] - LOW[0])) * plane.width;
+    const down = (v) => ((HIGH[1] - v) / (HIGH[1] - LOW[1])) * plane.height;
     moved = function () {
       brush.fillStyle = "#fff";
       brush.fillRect(0, 0, plane.width, plane.height);
       record.codes.forEach((code, i) => {
         const label = record.labels ? record.labels[i] : 0;
         brush.fillStyle = COLOURS[label % COLOURS.length];
-        brush.fillRect(place(code[0]) - 1.5, place(-code[1]) - 1.5, 3, 3);
+        brush.fillRect(across(code[0]) - 1.5, down(code[1]) - 1.5, 3, 3);
       });
       brush.strokeStyle = "#000";
       brush.lineWidth = 2;
       brush.beginPath();
-      brush.arc(place(z[0]), place(-z[1]), 7, 0, 2 * Math.PI);
+      brush.arc(across(z[0]), down(z[1]), 7, 0, 2 * Math.PI);
       brush.stroke();
     };
     plane.addEventListener("pointermove", (event) => {
       const box = plane.getBoundingClientRect();
-      z[0] = ((event.clientX - box.left) / box.width - 0.5) * 2 * LIMIT;
-      z[1] = -((event.clientY - box.top) / box.height - 0.5) * 2 * LIMIT;
+      z[0] = LOW[0] + ((event.clientX - box.left) / box.width) * (HIGH[0] - LOW[0]);
+      z[1] = HIGH[1] - ((event.clientY - box.top) / box.height) * (HIGH[1] - LOW[1]);
       show();
     });
   } else {
@@ -118,7 +119,9 @@
       const line = element("label", "", sliders);
       element("span", "", line).textContent = "z" + (j + 1);
       const input = element("input", "", line);
-      Object.assign(input, { type: "range", min: -LIMIT, max: LIMIT, step: 0.05 });
+      Object.assign(input, {
+        type: "range", min: LOW[j], max: HIGH[j], step: (HIGH[j] - LOW[j]) / 120,
+      });
       const value = element("span", "", line);
       input.addEventListener("input", () => { z[j] = Number(input.value); show(); });
       return { j, input, value };

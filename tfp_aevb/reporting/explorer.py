@@ -6,13 +6,19 @@ from typing import Any
 import numpy as np
 
 from tfp_aevb import layers
-from tfp_aevb.layers.likelihoods import Likelihood
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.interpolations import gaussian_prior
 from tfp_aevb.training.random import as_seed
 
 MAX_CODES = 1000
 MAX_SLIDERS = 12
 NUM_PRIOR_DRAWS = 200
+# Their first D outputs give the mean, by a function that the page knows. Of Student's t it is loc.
+MEANS = {
+    layers.BernoulliLikelihood: "sigmoid",
+    layers.ContinuousBernoulliLikelihood: "continuous_bernoulli",
+    layers.StudentTLikelihood: "linear",
+}
 
 
 def explorer_record(
@@ -32,43 +38,43 @@ def explorer_record(
         seed: of the draws from the prior.
 
     Returns:
-        The record, or `None` if the decoder is no likelihood layer of the package on an MLP, or
-        does not decode images.
+        The record, or `None` if the decoder is no Bernoulli, continuous Bernoulli, Gaussian or
+        Student-t layer of the package on an MLP, or does not decode images, or if the prior is no
+        diagonal Gaussian. Latents range over its mean and some standard deviations.
     """
-    decoder = model.decoder
-    if not isinstance(decoder, Likelihood) or not isinstance(decoder.network, layers.MLP):
+    decoder: Any = model.decoder
+    is_gaussian = type(decoder) is layers.GaussianLikelihood
+    mean = decoder.mean if is_gaussian else MEANS.get(type(decoder))
+    if mean is None or not isinstance(decoder.network, layers.MLP) or not image_shape:
         return None
-    if not image_shape:
+    moments = gaussian_prior(model)
+    if moments is None:
         return None
+    centre, scale = moments
     num_pixels = int(np.prod(image_shape))
     weights = [variable.numpy() for variable in decoder.network.network_weights]
-    # A Gaussian's outputs are [mean, log variance].
+    # A Gaussian's outputs are [mean, log variance], those of Student's t begin with the mean.
     weights[-2:] = [weights[-2][:, :num_pixels], weights[-1][:num_pixels]]
     draws = np.asarray(model.prior_distribution().sample(NUM_PRIOR_DRAWS, seed=as_seed(seed)))
+    limit = max(3.0, np.ceil(np.quantile(np.abs((codes - centre) / scale), 0.995)))
     by_use = np.argsort(-codes.var(axis=0), kind="stable")
     return {
         "latent_dim": model.latent_dim,
         "image_shape": [*image_shape, 1][:3],
         "activation": decoder.network.activation,
-        "mean": _mean(decoder),
+        "mean": mean,
         "layers": [
             {"kernel": _halves(kernel), "bias": _halves(bias), "inputs": kernel.shape[0]}
             for kernel, bias in zip(weights[::2], weights[1::2], strict=True)
         ],
-        "limit": float(max(3.0, np.ceil(np.quantile(np.abs(codes), 0.995)))),
-        "start": np.zeros(model.latent_dim).tolist(),
+        "low": (centre - limit * scale).tolist(),
+        "high": (centre + limit * scale).tolist(),
+        "start": centre.tolist(),
         "codes": _rounded(codes[:MAX_CODES]),
         "labels": None if labels is None else labels[:MAX_CODES].tolist(),
         "prior_draws": _rounded(draws),
         "shown": sorted(by_use[:MAX_SLIDERS].tolist()),
     }
-
-
-def _mean(decoder: Likelihood) -> str:
-    if isinstance(decoder, layers.GaussianLikelihood):
-        return decoder.mean
-    is_continuous = isinstance(decoder, layers.ContinuousBernoulliLikelihood)
-    return "continuous_bernoulli" if is_continuous else "sigmoid"
 
 
 def _halves(array: np.ndarray) -> str:

@@ -9,10 +9,20 @@ from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.images import as_images, white_value
 from tfp_aevb.training.random import numpy_generator
 from tfp_aevb.training.workdir import Workdir
 
 NUM_POINTS = 10
+
+
+def gaussian_prior(model: AEVB) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns mean and standard deviations [J] of a diagonal Gaussian prior, else `None`."""
+    prior = model.prior_distribution()
+    prior = getattr(prior, "tensor_distribution", prior)
+    if not isinstance(prior, tfd.MultivariateNormalDiag):
+        return None
+    return prior.mean().numpy(), prior.stddev().numpy()
 
 
 def latent_paths(model: AEVB, starts: np.ndarray, ends: np.ndarray, num: int) -> np.ndarray:
@@ -30,11 +40,9 @@ def latent_paths(model: AEVB, starts: np.ndarray, ends: np.ndarray, num: int) ->
     Returns:
         [N, num, J] float32.
     """
-    prior = model.prior_distribution()
-    prior = getattr(prior, "tensor_distribution", prior)
-    centre, scale, path = 0.0, 1.0, figures.linear_path
-    if isinstance(prior, tfd.MultivariateNormalDiag):
-        centre, scale, path = prior.mean().numpy(), prior.stddev().numpy(), figures.spherical_path
+    moments = gaussian_prior(model)
+    centre, scale = moments or (0.0, 1.0)
+    path = figures.spherical_path if moments else figures.linear_path
     pairs = [(posterior_moments(model.encode(x))[0].numpy() - centre) / scale
              for x in (starts, ends)]  # fmt: skip
     paths = np.stack([path(start, end, num) for start, end in zip(*pairs, strict=True)])
@@ -83,9 +91,10 @@ def draw_interpolations(
     starts, ends = x[:pairs], x[pairs:]
     z = latent_paths(model, starts, ends, NUM_POINTS)
     means = model.decode(z.reshape(-1, model.latent_dim)).mean().numpy()
+    white = white_value(model, x)
+    first, path_means, last = (as_images(values, shape, white) for values in (starts, means, ends))
     figure = figures.interpolations_figure(
-        *(np.clip(images.reshape(*lead, *shape), 0.0, 1.0)
-          for images, lead in ((starts, [-1]), (means, [pairs, NUM_POINTS]), (ends, [-1])))
-    )  # fmt: skip
+        first, path_means.reshape(pairs, NUM_POINTS, *shape), last
+    )
     path = run.figures / f"interpolations.{file_format}"
     return figures.save_figure(figure, path, dpi=dpi)

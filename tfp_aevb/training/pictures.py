@@ -10,6 +10,8 @@ from tfp_aevb import figures
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.data import as_seen
+from tfp_aevb.training.images import as_images, white_value
+from tfp_aevb.training.interpolations import gaussian_prior
 from tfp_aevb.training.random import as_seed
 from tfp_aevb.training.tensorboard import mean_kl_per_dimension
 from tfp_aevb.training.workdir import Workdir
@@ -24,6 +26,8 @@ def make_figures(
     model: AEVB, dataset: Dataset, run: Workdir, followed: str, seed: int
 ) -> dict[str, Figure]:
     """Returns the run's learning curves, and pictures of its model on the test set, by name.
+
+    Of two latents with a diagonal Gaussian prior one is the manifold, at the prior's quantiles.
 
     Args:
         model: the trained model.
@@ -80,16 +84,18 @@ def draw_figures(
 
 
 def _image_figures(model: AEVB, shape: tuple[int, ...], x: np.ndarray, seed: int) -> dict:
+    white = white_value(model, x)
+
     def images(values: np.ndarray | tf.Tensor) -> np.ndarray:
-        return np.clip(np.nan_to_num(np.reshape(values, [-1, *shape])), 0.0, 1.0)
+        return as_images(values, shape, white)
 
     z = model.prior_distribution().sample(NUM_SAMPLES, seed=as_seed(seed))
     drawn = {
         "reconstructions": figures.reconstructions_figure(images(x), images(model.reconstruct(x))),
         "samples": figures.samples_figure(images(model.decode(z).mean())),
     }
-    if model.latent_dim == 2:
-        grid = figures.manifold_grid(MANIFOLD_SIDE)
-        means = images(model.decode(grid).mean())
-        drawn["manifold"] = figures.manifold_figure(means, MANIFOLD_SIDE)
+    moments = gaussian_prior(model)
+    if model.latent_dim == 2 and moments:
+        means = images(model.decode(figures.manifold_grid(MANIFOLD_SIDE, *moments)).mean())
+        drawn["manifold"] = figures.manifold_figure(means, MANIFOLD_SIDE, moments=moments)
     return drawn

@@ -15,6 +15,8 @@ from tfp_aevb.model import AEVB
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import as_seen
 from tfp_aevb.training.fused import METRICS
+from tfp_aevb.training.images import as_images, white_value
+from tfp_aevb.training.interpolations import gaussian_prior
 from tfp_aevb.training.random import as_seed
 
 # Pictures come at most so often and are at most so many: the files of a long run stay small.
@@ -80,19 +82,18 @@ class TensorBoardLog(tf_keras.callbacks.Callback):
     def _write_images(self) -> None:
         x = self._x[:NUM_IMAGES]
         means = self.model.reconstruct(x).numpy()
-        seen = np.nan_to_num(x)  # missing pixels are black
-        pairs = np.stack([seen.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
+        pairs = np.stack([x.reshape(len(x), -1), means.reshape(len(x), -1)], axis=1)
         self._image("reconstructions", pairs.reshape(2 * len(x), -1), columns=8)
         z = self.model.prior_distribution().sample(64, seed=as_seed(self._config.seed))
         self._image("samples", self.model.decode(z).mean().numpy(), columns=8)
-        if self.model.latent_dim == 2:
-            z = manifold_grid(MANIFOLD_SIDE).astype(np.float32)
+        moments = gaussian_prior(self.model)
+        if self.model.latent_dim == 2 and moments:
+            z = manifold_grid(MANIFOLD_SIDE, *moments)
             self._image("manifold", self.model.decode(z).mean().numpy(), columns=MANIFOLD_SIDE)
 
     def _image(self, name: str, images: np.ndarray, columns: int) -> None:
-        grid = image_grid(
-            np.clip(images.reshape(-1, *self._image_shape), 0.0, 1.0), columns=columns
-        )
+        white = white_value(self.model, self._x[:NUM_IMAGES])
+        grid = image_grid(as_images(images, self._image_shape, white), columns=columns)
         grid = grid[None, ..., None] if grid.ndim == 2 else grid[None]
         tf.summary.image(name, grid)
 
