@@ -307,6 +307,11 @@ class TrainConfig:
         return support(self)
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether integers in files are pixels, to be divided by 255, not counts or codes."""
+        return not self.support.startswith(("counts", "codes"))
+
+    @property
     def is_streamed(self) -> bool:
         """Whether the training data are read as they are needed."""
         return self.stream or is_function_name(self.dataset)

@@ -28,7 +28,7 @@ def load_data(config: TrainConfig) -> Dataset:
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
-        pixels=not config.support.startswith(("counts", "codes")),
+        pixels=config.reads_pixels,
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
         columns=config.columns,
         allow_missing=config.missing != "refuse",
