@@ -166,8 +166,9 @@ class TrainConfig:
     )
     warm_start: str | None = _setting(
         None,
-        "start from the parameters of the run in this folder, which must be of the same model: to "
-        "go on with another objective, optimizer or data",
+        "start from the parameters of the run in this folder, which must be of the same model and, "
+        "of a table, the same columns with the same means and deviations: to go on with another "
+        "objective, optimizer or data",
     )
     method: str = _setting(
         "aevb",

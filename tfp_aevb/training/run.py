@@ -87,7 +87,7 @@ def train_and_evaluate(
             with strategy.scope():
                 model = build_run_model()
             if config.warm_start and not step:
-                start_from_run(model, config)
+                start_from_run(model, config, data_record(dataset))
             if is_chief(strategy):
                 stack.callback(run.claim().release)
                 run.check_config(config)  # again: another process may have been faster
