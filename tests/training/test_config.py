@@ -102,7 +102,8 @@ NEEDS: dict[str, dict[str, Any]] = {
 TOGETHER = {
     name: value
     for name, value in OTHER_VALUES.items()
-    if name not in (*KL_SETTINGS, "allow_grey_bernoulli")  # TOGETHER's likelihood is another
+    # TOGETHER's likelihood is another, and a warm start has no other.
+    if name not in (*KL_SETTINGS, "allow_grey_bernoulli", "init", "output_bias")
     and (name not in NEEDS or name in ("shuffle_buffer", "learning_rate_decay_steps"))
 }
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -178,6 +179,23 @@ def test_a_setting_without_effect_is_refused_but_at_its_default(name: str, purpo
         (
             {"posterior": "full", "method": "mcem"},
             "--posterior is for a method with an encoder, not mcem",
+        ),
+        (
+            {"estimation": "ml", "method": "full_vb"},
+            "--estimation is for a method with point estimates, not full_vb",
+        ),
+        (
+            {"num_samples": 50, "method": "autoencoder"},
+            "--num_samples is for a method that draws z, not autoencoder",
+        ),
+        (
+            {"num_samples": 50, "method": "mean_only"},
+            "--num_samples is for a method that draws z, not mean_only",
+        ),
+        ({"init": "glorot", "warm_start": "/a"}, "--init is for a run without --warm_start"),
+        (
+            {"output_bias": "data", "warm_start": "/a"},
+            "--output_bias is for a run without --warm_start",
         ),
     ],
 )
@@ -316,6 +334,7 @@ def test_full_variational_bayes_refuses_what_it_cannot_do() -> None:
 @pytest.mark.parametrize("method", ["autoencoder", "no_kl", "mean_only"])
 def test_methods_without_a_part_of_the_bound_take_what_they_can_use(method: str) -> None:
     assert TrainConfig(method=method).objective == "sgvb_b"
+    assert TrainConfig(method="no_kl", num_samples=2).num_samples == 2
     for settings, part in (
         ({"objective": "sgvb_a"}, "--objective=sgvb_b"),
         ({"prior": "diagonal_normal"}, "--prior=standard_normal"),

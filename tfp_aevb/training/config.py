@@ -69,8 +69,8 @@ class TrainConfig:
     num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
     train_on_validation: bool = _setting(
         False,
-        "train on the validation examples too, for a last run when the settings are chosen; needs "
-        "eval_split=test",
+        "train on the validation examples too (num_train does not count them), for a last run when "
+        "the settings are chosen; needs eval_split=test",
     )
     data_dir: str | None = _setting(
         None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"

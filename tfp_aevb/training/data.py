@@ -33,9 +33,9 @@ def load_data(config: TrainConfig) -> Dataset:
         columns=config.columns,
         allow_missing=config.missing != "refuse",
     )
-    if config.train_on_validation:
-        dataset = dataset.with_validation_in_train()
-    return dataset.with_num_train(config.num_train) if config.num_train else dataset
+    if config.num_train:
+        dataset = dataset.with_num_train(config.num_train)
+    return dataset.with_validation_in_train() if config.train_on_validation else dataset
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:
