@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers import assert_one_line
 from tfp_aevb.training.config import RESUMABLE, TrainConfig, parse_variance
+from tfp_aevb.training.workdir import Workdir
 
 OTHER_VALUES = {
     "dataset": "mnist",
@@ -300,6 +302,20 @@ def test_binarisation_follows_the_likelihood_unless_given(likelihood: str, binar
 def test_a_wrong_setting_is_named_with_its_value(name: str, value: object) -> None:
     shown = str(list(value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
     assert_one_line(lambda: TrainConfig(**{name: value}), ValueError, f"--{name}", shown)
+
+
+def test_paths_are_made_absolute_from_home_and_in_any_case(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (
+        ("~/counts.npy", "home/counts.npy"),
+        ("X.NPY", "X.NPY"),
+        ("~nobody-of-that-name/x.npz", "~nobody-of-that-name/x.npz"),
+    ):
+        assert TrainConfig(dataset=given).dataset == str(tmp_path / expected)
+    config = TrainConfig(warm_start="~/run")
+    assert config.warm_start == str(tmp_path / "home" / "run")
+    assert Workdir("~/run").path == tmp_path / "home" / "run"
 
 
 def test_widths_are_whole_numbers() -> None:

@@ -54,7 +54,7 @@ def run(options: SimpleNamespace) -> int:
 
     config, run_dir, model = load_run(workdir, options.checkpoint)
     labels: Any  # as an array, or a list that grows while the data are read
-    if options.input and Path(options.input).suffix == ".csv":
+    if options.input and Path(options.input).suffix.lower() == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
     elif options.input:
         x, labels = codes.open_input(options.input)

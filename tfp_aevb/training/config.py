@@ -4,10 +4,10 @@ import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.files import from_home
 from tfp_aevb.training.checks import ABLATIONS, check_together, unused
 from tfp_aevb.training.parts import (
     DIVERGENCES,
@@ -292,11 +292,12 @@ class TrainConfig:
         if self.seed > MAX_SEED:
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
-        path = Path(self.dataset)  # to be found from any folder later
-        if path.suffix in (".npy", ".npz", ".csv") or (path / "dataset_info.json").is_file():
+        path = from_home(self.dataset)  # to be found from any folder later
+        is_file = path.suffix.lower() in (".npy", ".npz", ".csv")
+        if is_file or (path / "dataset_info.json").is_file():
             object.__setattr__(self, "dataset", str(path.absolute()))
         if self.warm_start:
-            object.__setattr__(self, "warm_start", str(Path(self.warm_start).absolute()))
+            object.__setattr__(self, "warm_start", str(from_home(self.warm_start).absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
