@@ -25,6 +25,11 @@ class WriteError(OSError):
     """A file could not be written; what stood in its place is as it was."""
 
 
+def from_home(path: str | os.PathLike) -> Path:
+    """Returns `path` with a leading `~` or `~user` made a home folder; as it is for no user."""
+    return Path(os.path.expanduser(path))
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write` on a temporary file beside `path`, syncs it and moves it into place.
 

@@ -85,6 +85,37 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_cells(str(tmp_path / "drawn.csv")).rows == [["4", "m", "0", "1.5", "Rome", "0.25"]]
 
 
+def test_real_values_are_written_with_all_the_digits_of_float32(tmp_path: Path) -> None:
+    values = np.array([16777215, 1234567.9, -0.1, 1 / 3, 3e-30, 2.5e33, 0.0, 1700000000])
+    x = np.stack([values, values], axis=1).astype(np.float32)
+    columns = [Column("a", "real"), Column("b", "real")]
+    write_table(tmp_path / "all.csv", columns, x)
+    again = read_table(str(tmp_path / "all.csv"), columns=columns)
+    np.testing.assert_array_equal(again.x, x)
+    assert [row[0] for row in read_cells(str(tmp_path / "all.csv")).rows][:3] == [
+        "16777215", "1234567.9", "-0.1"
+    ]  # fmt: skip
+
+
+def test_an_offset_that_float32_cannot_hold_is_refused(tmp_path: Path) -> None:
+    # float32's numbers from 2^24 to 2^25 are 2 apart: it rounds by up to 1.
+    def table(half_width: int) -> str:
+        numbers = [2**24 + 2000 + sign * half_width for sign in (-1, 0, 1)]
+        return written(tmp_path, "t,a\n" + "".join(f"{t},{t % 7}\n" for t in numbers) + ",1\n")
+
+    deviation = np.sqrt(2 / 3)
+    words = ("table.csv", "'t'", "float32", "offset")
+    assert_one_line(lambda: read_table(table(int(995 / deviation))), ValueError, *words)
+    column = read_table(table(int(1005 / deviation))).columns[0]
+    assert column.scale == pytest.approx(1005, rel=2e-3)
+
+
+def test_one_number_in_two_ways_is_one_value(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,b\n1,2\n1.0,3\n1e0,4\n")
+    assert_one_line(lambda: read_table(path), ValueError, "'a'", "one value")
+    assert read_table(path, "a:categorical").columns[0].categories == ("1", "1.0", "1e0")
+
+
 def test_a_table_is_a_data_set_with_constants_of_its_train_split(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = "".join(f"{a:.3f},{'xy'[b]}\n" for a, b in zip(rng.normal(size=40), rng.integers(2, size=40), strict=True))  # fmt: skip  # noqa: E501

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from tests.integration.runs import TINY, assert_refused, command, copy_of, tree
 from tfp_aevb.evaluation.scores import score
+from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.results import load_run, load_run_data, load_run_split
+from tfp_aevb.training.run import train_and_evaluate
 
 VERBS = ("encode", "represent", "diagnose")
 
@@ -54,6 +56,27 @@ def test_encode_writes_codes_and_labels(split: str, trained: Path, tmp_path, cap
         table = [[row[f"{name}_{j}"] for j in range(2)] for row in rows]
         np.testing.assert_array_equal(np.array(table, np.float32), found[name])
     assert tree(trained) == before
+
+
+def test_encode_does_not_divide_counts(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).poisson(5.0, (30, 4))
+    np.save(tmp_path / "counts.npy", x)
+    config = TrainConfig(
+        dataset=str(tmp_path / "counts.npy"),
+        likelihood="poisson",
+        hidden_units=(4,),
+        latent_dim=2,
+        batch_size=10,
+        steps=2,
+        xla=False,
+        progress=False,
+        tensorboard_images=False,
+    )
+    train_and_evaluate(config, tmp_path / "run", only_train=True)
+    arguments = (f"--workdir={tmp_path / 'run'}", f"--output={tmp_path / 'codes.npz'}")
+    assert command("encode", *arguments, f"--input={config.dataset}") == 0
+    expected = load_run(tmp_path / "run")[2].encode(x.astype(np.float32)).mean()
+    np.testing.assert_allclose(arrays_in(tmp_path / "codes.npz")["loc"], expected, rtol=1e-4)
 
 
 def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers import assert_one_line
 from tfp_aevb.training.config import RESUMABLE, TrainConfig, parse_variance
+from tfp_aevb.training.workdir import Workdir
 
 OTHER_VALUES = {
     "dataset": "mnist",
@@ -102,7 +104,8 @@ NEEDS: dict[str, dict[str, Any]] = {
 TOGETHER = {
     name: value
     for name, value in OTHER_VALUES.items()
-    if name not in (*KL_SETTINGS, "allow_grey_bernoulli")  # TOGETHER's likelihood is another
+    # TOGETHER's likelihood is another, and a warm start has no other.
+    if name not in (*KL_SETTINGS, "allow_grey_bernoulli", "init", "output_bias")
     and (name not in NEEDS or name in ("shuffle_buffer", "learning_rate_decay_steps"))
 }
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -178,6 +181,23 @@ def test_a_setting_without_effect_is_refused_but_at_its_default(name: str, purpo
         (
             {"posterior": "full", "method": "mcem"},
             "--posterior is for a method with an encoder, not mcem",
+        ),
+        (
+            {"estimation": "ml", "method": "full_vb"},
+            "--estimation is for a method with point estimates, not full_vb",
+        ),
+        (
+            {"num_samples": 50, "method": "autoencoder"},
+            "--num_samples is for a method that draws z, not autoencoder",
+        ),
+        (
+            {"num_samples": 50, "method": "mean_only"},
+            "--num_samples is for a method that draws z, not mean_only",
+        ),
+        ({"init": "glorot", "warm_start": "/a"}, "--init is for a run without --warm_start"),
+        (
+            {"output_bias": "data", "warm_start": "/a"},
+            "--output_bias is for a run without --warm_start",
         ),
     ],
 )
@@ -284,6 +304,20 @@ def test_a_wrong_setting_is_named_with_its_value(name: str, value: object) -> No
     assert_one_line(lambda: TrainConfig(**{name: value}), ValueError, f"--{name}", shown)
 
 
+def test_paths_are_made_absolute_from_home_and_in_any_case(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (
+        ("~/counts.npy", "home/counts.npy"),
+        ("X.NPY", "X.NPY"),
+        ("~nobody-of-that-name/x.npz", "~nobody-of-that-name/x.npz"),
+    ):
+        assert TrainConfig(dataset=given).dataset == str(tmp_path / expected)
+    config = TrainConfig(warm_start="~/run")
+    assert config.warm_start == str(tmp_path / "home" / "run")
+    assert Workdir("~/run").path == tmp_path / "home" / "run"
+
+
 def test_widths_are_whole_numbers() -> None:
     assert_one_line(lambda: TrainConfig(hidden_units=(16.5,)), ValueError, "--hidden_units", "16.5")
 
@@ -316,6 +350,7 @@ def test_full_variational_bayes_refuses_what_it_cannot_do() -> None:
 @pytest.mark.parametrize("method", ["autoencoder", "no_kl", "mean_only"])
 def test_methods_without_a_part_of_the_bound_take_what_they_can_use(method: str) -> None:
     assert TrainConfig(method=method).objective == "sgvb_b"
+    assert TrainConfig(method="no_kl", num_samples=2).num_samples == 2
     for settings, part in (
         ({"objective": "sgvb_a"}, "--objective=sgvb_b"),
         ({"prior": "diagonal_normal"}, "--prior=standard_normal"),

@@ -211,6 +211,31 @@ def test_a_stream_trains_as_the_array_in_row_order() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+class Frame:
+    """What pandas' DataFrame has of an array."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values, self.shape = values, values.shape
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self._values, dtype)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def test_a_data_frame_trains_and_validates_as_its_array() -> None:
+    x, histories, weights = binary_data(25), [], []
+    for data in (x, Frame(x)):
+        model = fresh_model()
+        history = model.fit(data, batch_size=10, epochs=2, verbose=0, validation_data=data)
+        assert int(model.optimizer.iterations.numpy()) == 6
+        histories.append(history.history)
+        weights.append(weights_of(model))
+    assert histories[0] == histories[1]
+    assert_same_arrays(*weights)
+
+
 def test_endless_streams_take_steps_per_epoch() -> None:
     model = fresh_model()
     stream = tf.data.Dataset.from_tensor_slices(X).repeat().batch(4)

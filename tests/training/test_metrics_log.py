@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfp_aevb.training.metrics_log import COLUMNS, MetricsLog
+from tfp_aevb.training.metrics_log import COLUMNS, MetricsLog, median_speed
 
 
 def row(step: int) -> dict[str, float]:
@@ -103,3 +103,9 @@ def test_a_sound_file_is_no_cause_for_warning(tmp_path: Path) -> None:
     log_with(path, 10, 20, 30)
     assert MetricsLog(path, 29, 10, 100).warning == ""
     assert not (tmp_path / "metrics.damaged.csv").exists()
+
+
+def test_the_median_speed_leaves_out_rows_that_were_not_timed() -> None:
+    rows = [{**row(10), "images_per_second": speed} for speed in (8.0, 0.0, 2.0, 0.0, 0.0)]
+    assert median_speed(rows) == 5.0
+    assert median_speed(rows[1:2]) == 0.0

@@ -299,3 +299,12 @@ def test_segments_are_whole_intervals_and_their_rests() -> None:
         parts = list(run._segments(step, 45, 10))
         assert len(parts) <= 3
         assert sum((last - first) * steps for first, last, steps in parts) == 45 - step
+
+
+def test_validation_examples_come_after_the_first_training_ones(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 6)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", train=x[:20], validation=x[20:30], test=x[30:])
+    settings = {"train_on_validation": True, "eval_split": "test", "num_train": 5}
+    dataset = load_data(TrainConfig(dataset=str(tmp_path / "x.npz"), **settings))
+    np.testing.assert_array_equal(dataset.train.x, np.concatenate([x[:5], x[20:30]]))
+    assert dataset.num_data == dataset.record["split_sizes"]["train"] == 15

@@ -62,7 +62,7 @@ def _second(config: TrainConfig, first: Path, **settings: Any) -> TrainConfig:
     [
         {"objective": "iwae", "num_samples": 3},
         {"method": "wake_sleep", "seed": 7},
-        {"ema_momentum": 0.5, "output_bias": "data", "init": "glorot"},
+        {"ema_momentum": 0.5},
     ],
     ids=["iwae", "wake_sleep", "averages"],
 )
@@ -114,6 +114,38 @@ def test_a_run_on_data_of_another_shape_is_refused(
     workdir = tmp_path / "second"
     assert_one_line(lambda: train_and_evaluate(other, workdir), ValueError, "another shape")
     assert not workdir.exists()
+
+
+def test_a_run_on_another_table_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    rows = "".join(f"{i % 7}.5,{'abc'[i % 3]},{i * i}\n" for i in range(30))
+    text = "size,town,visits\n" + rows
+
+    def table(name: str, text: str, **settings: Any) -> TrainConfig:
+        (tmp_path / name).write_text(text)
+        settings = {"likelihood": "mixed", "binarize": "none", "steps": 1, **settings}
+        return dataclasses.replace(config, dataset=str(tmp_path / name), **settings)
+
+    first = table("first.csv", text)
+    train_and_evaluate(first, tmp_path / "first", only_train=True)
+    for name, other, words in (
+        ("names", text.replace("size", "mass"), ("column 1", "name='size' (now 'mass')")),
+        ("categories", text.replace("a", "d"), ("column 2", "('a', 'b', 'c') (now ('b',")),
+        ("kinds", text, ("column 3", "kind='count' (now 'real')")),
+        ("constants", text.replace("6.5", "7.5"), ("column 1", "shift=")),
+    ):
+        settings = {"columns": "visits:real"} if name == "kinds" else {}
+        second = table(f"{name}.csv", other, **settings, warm_start=str(tmp_path / "first"))
+        assert_one_line(
+            lambda second=second: train_and_evaluate(second, tmp_path / "second"),
+            ValueError,
+            "--warm_start",
+            *words,
+        )
+        assert not (tmp_path / "second").exists()
+    same = _second(first, tmp_path / "first", **STILL)
+    train_and_evaluate(same, tmp_path / "same", only_train=True)
+    expected = weights_of(load_run(tmp_path / "first")[2])
+    assert_same_arrays(weights_of(load_run(tmp_path / "same")[2]), expected)
 
 
 def test_a_folder_without_a_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:

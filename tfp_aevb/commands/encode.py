@@ -21,7 +21,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
-        "maybe labels, scaled and binarised as the run's data, NaN for what is missing if the run "
+        "maybe labels, scaled and binarised as the run's data (integers divided by 255 unless they "
+        "are counts or categories), NaN for what is missing if the run "
         "has --missing; or a .csv table of its columns",
         flag_values=values,
     )
@@ -53,12 +54,12 @@ def run(options: SimpleNamespace) -> int:
 
     config, run_dir, model = load_run(workdir, options.checkpoint)
     labels: Any  # as an array, or a list that grows while the data are read
-    if options.input and Path(options.input).suffix == ".csv":
+    if options.input and Path(options.input).suffix.lower() == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
     elif options.input:
         x, labels = codes.open_input(options.input)
         where, gaps = f"--input {options.input}", model.allows_missing
-        parts = codes.input_parts(x, config.binarize or "none", where, gaps)
+        parts = codes.input_parts(x, config.binarize or "none", where, gaps, config.reads_pixels)
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
         name = options.split or "test"

@@ -78,7 +78,7 @@ def run(options: SimpleNamespace) -> int:
     """Imputes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
-    is_table = Path(options.input or "").suffix == ".csv"
+    is_table = Path(options.input or "").suffix.lower() == ".csv"
     flags_lib.check_output(output, (".csv",) if is_table else (".npz",))
     if not options.input and not options.task:
         raise flags_lib.UsageError("--input or --task is required; see --help")

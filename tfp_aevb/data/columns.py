@@ -90,7 +90,10 @@ class Column:
             return ""
         if self.categories:
             return self.categories[int(np.clip(round(value), 0, len(self.categories) - 1))]
-        return str(max(round(value), 0)) if self.kind == "count" else f"{value:.7g}"
+        if self.kind == "count":
+            return str(max(round(value), 0))
+        texts = [f"{value:.{digits}g}" for digits in (7, 8, 9)]  # 9 give any float32 again
+        return next((t for t in texts if np.float32(t) == np.float32(value)), texts[-1])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the column as JSON types."""

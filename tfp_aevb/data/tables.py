@@ -22,6 +22,7 @@ from tfp_aevb.files import write_text
 
 SUFFIX = ".csv"
 MISSING = ("", "na", "nan")  # in any case
+MAX_ROUNDING = 1e-3  # of a real column's numbers by float32, in their standard deviation
 
 
 class Cells(NamedTuple):
@@ -63,6 +64,8 @@ def read_table(
     - `count`: whole numbers from 0 to a million, of a variance that is at least their mean;
     - `real`: other numbers;
     - `categorical`: anything else.
+
+    Numbers are kept as float32: a real column of a large offset and a small spread is refused.
 
     Args:
         path: of the file.
@@ -222,11 +225,15 @@ def _column(cells: Cells, j: int, kind: str | None) -> Column:
         text: line for line, text in reversed(list(_column_texts(cells, j)))
         if not is_missing(text)
     }  # fmt: skip
-    if len(first_line) < 2:
+    numbers = {text: as_number(text) for text in first_line}
+    # "1" and "1.0" are two categories if that is what they are said to be, and one number.
+    is_text = kind in ("binary", "categorical") or None in numbers.values()
+    if len(numbers if is_text else set(numbers.values())) < 2:
         what = "one value only" if first_line else "no values"
         raise ValueError(f"{where}: it has {what}, from which nothing is learned; leave it out")
-    numbers = {text: as_number(text) for text in first_line}
     kind = kind or _inferred(cells, j, numbers, first_line, where)
+    if kind == "real":
+        _check_digits(cells, j, where)
     if kind in ("real", "count"):
         return Column(name, kind)
     if len(first_line) > MAX_CATEGORIES or (kind == "binary" and len(first_line) > 2):
@@ -238,6 +245,23 @@ def _column(cells: Cells, j: int, kind: str | None) -> Column:
     is_number = all(value is not None for value in numbers.values())
     order = sorted(first_line, key=lambda text: (numbers[text] if is_number else 0.0, text))
     return Column(name, kind, tuple(order))
+
+
+def _check_digits(cells: Cells, j: int, where: str) -> None:
+    """Raises a `ValueError` if float32 rounds a real column's numbers beside their spread."""
+    found = (as_number(text) for _, text in _column_texts(cells, j) if not is_missing(text))
+    values = np.array([value for value in found if value is not None])
+    if not values.size:  # each cell is refused with its line when it is read
+        return
+    largest = values[np.argmax(np.abs(values))]
+    rounding = 0.5 * float(np.spacing(np.float32(abs(largest))))
+    spread = float(values.std())
+    if rounding > MAX_ROUNDING * spread:
+        raise ValueError(
+            f"{where}: float32 cannot tell its values apart: near {largest:.9g} it rounds by up to "
+            f"{rounding:.2g}, and their standard deviation is {spread:.2g}; subtract an offset "
+            "from the column first"
+        )
 
 
 def _inferred(

@@ -110,17 +110,19 @@ def open_input(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def input_parts(
-    x: np.ndarray, binarize: str, where: str, allow_missing: bool = False
+    x: np.ndarray, binarize: str, where: str, allow_missing: bool = False, pixels: bool = True
 ) -> Iterator[Observations]:
     """Yields a user's array in parts, scaled and binarised as a run's own data are.
 
-    Integers above 1 are pixels of 8 bits. Static binarisation is a draw as dynamic is, made once.
+    Integers are pixels of 8 bits if one is above 1. Static binarisation is a draw as dynamic is,
+    made once.
 
     Args:
         x: [N, ...]; may be memory-mapped.
         binarize: the run's.
         where: what an error message starts with.
         allow_missing: accept NaN, for what is missing.
+        pixels: whether integers may be pixels, divided by 255; counts and codes are not.
 
     Raises:
         ValueError: if the values are not finite numbers, or integers outside 0 to 255.
@@ -132,8 +134,8 @@ def input_parts(
             piece = compact_array(piece, where, allow_missing)
             yield piece.reshape(len(piece), -1)
 
-    is_pixels = x.dtype.kind in "ui" and any(int(piece.max()) > 1 for piece in pieces())
-    scale = 255.0 if is_pixels else 1.0
+    pixels = pixels and x.dtype.kind in "ui" and any(int(piece.max()) > 1 for piece in pieces())
+    scale = 255.0 if pixels else 1.0
     for piece in pieces():
         if binarize == "threshold":
             piece = binarize_pixels(piece, scale, binarize)

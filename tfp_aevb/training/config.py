@@ -4,10 +4,10 @@ import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tfp_aevb.data.function_stream import is_function_name
+from tfp_aevb.files import from_home
 from tfp_aevb.training.checks import ABLATIONS, check_together, unused
 from tfp_aevb.training.parts import (
     DIVERGENCES,
@@ -69,8 +69,8 @@ class TrainConfig:
     num_train: int = _setting(0, "use the first so many training examples; 0: all", lower=0)
     train_on_validation: bool = _setting(
         False,
-        "train on the validation examples too, for a last run when the settings are chosen; needs "
-        "eval_split=test",
+        "train on the validation examples too (num_train does not count them), for a last run when "
+        "the settings are chosen; needs eval_split=test",
     )
     data_dir: str | None = _setting(
         None, "folder of prepared TFDS sets or of files placed by hand; default: TFDS's own"
@@ -166,8 +166,9 @@ class TrainConfig:
     )
     warm_start: str | None = _setting(
         None,
-        "start from the parameters of the run in this folder, which must be of the same model: to "
-        "go on with another objective, optimizer or data",
+        "start from the parameters of the run in this folder, which must be of the same model and, "
+        "of a table, the same columns with the same means and deviations: to go on with another "
+        "objective, optimizer or data",
     )
     method: str = _setting(
         "aevb",
@@ -291,11 +292,12 @@ class TrainConfig:
         if self.seed > MAX_SEED:
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
-        path = Path(self.dataset)  # to be found from any folder later
-        if path.suffix in (".npy", ".npz", ".csv") or (path / "dataset_info.json").is_file():
+        path = from_home(self.dataset)  # to be found from any folder later
+        is_file = path.suffix.lower() in (".npy", ".npz", ".csv")
+        if is_file or (path / "dataset_info.json").is_file():
             object.__setattr__(self, "dataset", str(path.absolute()))
         if self.warm_start:
-            object.__setattr__(self, "warm_start", str(Path(self.warm_start).absolute()))
+            object.__setattr__(self, "warm_start", str(from_home(self.warm_start).absolute()))
         bernoulli = self.likelihood == "bernoulli"
         if self.binarize is None:
             object.__setattr__(self, "binarize", "dynamic" if bernoulli else "none")
@@ -305,6 +307,11 @@ class TrainConfig:
     def support(self) -> str:
         """The values an element of the data may take: see `Likelihood`."""
         return support(self)
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether integers in files are pixels, to be divided by 255, not counts or codes."""
+        return not self.support.startswith(("counts", "codes"))
 
     @property
     def is_streamed(self) -> bool:

@@ -28,14 +28,14 @@ def load_data(config: TrainConfig) -> Dataset:
         data_dir=config.data_dir,
         binarize=config.binarize or "none",
         binarize_seed=config.seed,
-        pixels=not config.support.startswith(("counts", "codes")),
+        pixels=config.reads_pixels,
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
         columns=config.columns,
         allow_missing=config.missing != "refuse",
     )
-    if config.train_on_validation:
-        dataset = dataset.with_validation_in_train()
-    return dataset.with_num_train(config.num_train) if config.num_train else dataset
+    if config.num_train:
+        dataset = dataset.with_num_train(config.num_train)
+    return dataset.with_validation_in_train() if config.train_on_validation else dataset
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`metrics.csv`: one row for each validation. Does not import TensorFlow."""
 
 import shutil
+import statistics
 from pathlib import Path
 
 from tfp_aevb.files import write_text
@@ -61,6 +62,12 @@ class MetricsLog:
     def _write(self) -> None:
         lines = [",".join(f"{row[column]:.10g}" for column in COLUMNS) for row in self.rows]
         write_text(self._path, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+
+
+def median_speed(rows: list[dict[str, float]]) -> float:
+    """Returns the median of images per second; 0, as in a row that was not timed, if none was."""
+    speeds = (row["images_per_second"] for row in rows)
+    return statistics.median([speed for speed in speeds if speed] or [0.0])
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

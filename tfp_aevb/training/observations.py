@@ -126,8 +126,9 @@ def split_off(x: Observations, fraction: float) -> tuple[Observations, Observati
 
 
 def is_array(x: Any) -> bool:
-    """Whether `x` is held in memory as one array."""
-    return isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
+    """Whether `x` is held in memory as one array, or as what NumPy makes one of (a DataFrame)."""
+    is_known = isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
+    return is_known or (hasattr(x, "__array__") and hasattr(x, "shape"))
 
 
 def _numeric_array(x: Any, allow_missing: bool) -> np.ndarray:

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-import statistics
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.data import check_data, load_data, observations
 from tfp_aevb.training.early_stopping import stop_reason
-from tfp_aevb.training.metrics_log import MetricsLog
+from tfp_aevb.training.metrics_log import MetricsLog, median_speed
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.pictures import draw_figures
 from tfp_aevb.training.workdir import Workdir
@@ -61,7 +60,7 @@ def finish(
         "steps": step,
         "stopped_because": stop_reason(log.rows, config) or f"--steps={config.steps} are done",
         "samples_seen": int(last["samples_seen"]),
-        "images_per_second": statistics.median(row["images_per_second"] for row in log.rows),
+        "images_per_second": median_speed(log.rows),
         "training_seconds": last["seconds"],
         "restores_after_non_finite_bound": int(model.retries.numpy()),
         "seed": config.seed,

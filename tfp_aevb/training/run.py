@@ -87,7 +87,7 @@ def train_and_evaluate(
             with strategy.scope():
                 model = build_run_model()
             if config.warm_start and not step:
-                start_from_run(model, config)
+                start_from_run(model, config, data_record(dataset))
             if is_chief(strategy):
                 stack.callback(run.claim().release)
                 run.check_config(config)  # again: another process may have been faster
@@ -157,7 +157,7 @@ def _train(
         for line in warnings:
             print(line, file=sys.stderr)
         if not step:
-            if config.output_bias == "data" and not config.warm_start:
+            if config.output_bias == "data":
                 start_output_bias(model.decoder, observations(dataset.train, dataset))
                 model.restart_averages()
             checkpoints.save(model)

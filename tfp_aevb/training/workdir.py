@@ -8,6 +8,7 @@ from typing import Any
 
 from tfp_aevb.data.columns import as_columns
 from tfp_aevb.files import (
+    from_home,
     is_temporary,
     read_json,
     remove_strays,
@@ -26,7 +27,7 @@ class Workdir:
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = from_home(path)
         self.config = self.path / "config.json"
         self.flags = self.path / "flags.txt"
         self.metrics = self.path / "metrics.csv"
