@@ -112,7 +112,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
         Args:
             optimizer: a tf_keras optimizer or its name.
             jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model, but for `run_eagerly`. The same seed draws other random numbers with XLA than without.
+                model, but for `run_eagerly`. The same seed draws other random numbers with XLA than
+                without.
             steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
                 loop; by default as many as take about a second. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
