@@ -104,8 +104,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 TOGETHER = {
     name: value
     for name, value in OTHER_VALUES.items()
-    # TOGETHER's likelihood is another, and a warm start has no other.
-    if name not in (*KL_SETTINGS, "allow_grey_bernoulli", "init", "output_bias")
+    if name not in (*KL_SETTINGS, "allow_grey_bernoulli")  # TOGETHER's likelihood is another
     and (name not in NEEDS or name in ("shuffle_buffer", "learning_rate_decay_steps"))
 }
 NAMES = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -193,11 +192,6 @@ def test_a_setting_without_effect_is_refused_but_at_its_default(name: str, purpo
         (
             {"num_samples": 50, "method": "mean_only"},
             "--num_samples is for a method that draws z, not mean_only",
-        ),
-        ({"init": "glorot", "warm_start": "/a"}, "--init is for a run without --warm_start"),
-        (
-            {"output_bias": "data", "warm_start": "/a"},
-            "--output_bias is for a run without --warm_start",
         ),
     ],
 )

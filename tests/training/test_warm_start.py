@@ -62,7 +62,7 @@ def _second(config: TrainConfig, first: Path, **settings: Any) -> TrainConfig:
     [
         {"objective": "iwae", "num_samples": 3},
         {"method": "wake_sleep", "seed": 7},
-        {"ema_momentum": 0.5},
+        {"ema_momentum": 0.5, "output_bias": "data", "init": "glorot"},
     ],
     ids=["iwae", "wake_sleep", "averages"],
 )

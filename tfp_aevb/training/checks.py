@@ -65,8 +65,6 @@ def unused(settings: Mapping[str, Any]) -> dict[str, str]:
         found["estimation"] = "a method with point estimates, not full_vb"
     if not ABLATIONS.get(settings["method"], (True, True))[0]:
         found["num_samples"] = f"a method that draws z, not {settings['method']}"
-    if settings["warm_start"]:
-        found["init"] = found["output_bias"] = "a run without --warm_start"
     if not settings["stream"] or is_function_name(str(settings["dataset"])):
         found["shuffle_buffer"] = "a TFDS set read by --stream"
     return found

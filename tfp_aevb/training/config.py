@@ -168,7 +168,7 @@ class TrainConfig:
         None,
         "start from the parameters of the run in this folder, which must be of the same model and, "
         "of a table, the same columns with the same means and deviations: to go on with another "
-        "objective, optimizer or data",
+        "objective, optimizer or data; --init and --output_bias have no effect then",
     )
     method: str = _setting(
         "aevb",

@@ -157,7 +157,7 @@ def _train(
         for line in warnings:
             print(line, file=sys.stderr)
         if not step:
-            if config.output_bias == "data":
+            if config.output_bias == "data" and not config.warm_start:
                 start_output_bias(model.decoder, observations(dataset.train, dataset))
                 model.restart_averages()
             checkpoints.save(model)
