@@ -14,6 +14,7 @@ from tests.integration.browser import evaluate
 from tfp_aevb import AEVB, layers
 from tfp_aevb.reporting import page
 from tfp_aevb.reporting.explorer import explorer_record
+from tfp_aevb.training.random import as_seed
 
 SHAPE = (3, 4)
 DECODERS = {
@@ -194,7 +195,24 @@ def test_a_page_moves_over_the_range_of_the_prior(tmp_path: Path) -> None:
         np.testing.assert_allclose(pixels, shown(model, list(z)), atol=1.0)
 
 
-def test_another_prior_than_a_gaussian_has_no_explorer() -> None:
+@pytest.mark.parametrize("prior", ["mixture", "flow", "hierarchy"])
+def test_latents_range_over_draws_from_other_priors(prior: str) -> None:
+    priors = {
+        "mixture": lambda: layers.GaussianMixturePrior(2, 3),
+        "flow": lambda: layers.FlowPrior(2, flow_units=(4,)),
+        "hierarchy": lambda: layers.HierarchicalPrior((1, 1), (4,)),
+    }
+    model = model_of(prior=priors[prior]())
+    draws = np.asarray(model.prior_distribution().sample(200, seed=as_seed(0)))
+    record = explorer_record(model, draws.mean(axis=0)[np.newaxis], None, SHAPE, seed=0)
+    assert record is not None
+    np.testing.assert_allclose(record["start"], draws.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        record["high"], draws.mean(axis=0) + 3.0 * draws.std(axis=0), rtol=1e-5
+    )
+
+
+def test_a_prior_that_is_not_over_all_reals_has_no_explorer() -> None:
     model = model_of(prior=tfd.Independent(tfd.Uniform([0.0, 0.0], [1.0, 1.0]), 1))
     assert explorer_record(model, np.full([5, 2], 0.5), None, SHAPE, seed=0) is None
 

@@ -1,7 +1,7 @@
 """Writes a run as one web page that needs no network, if it can with a decoder to play with.
 
 The page decodes images of Bernoulli, continuous Bernoulli, Gaussian and Student-t pixels, by an MLP
-from latents with a diagonal Gaussian prior.
+from latents whose prior is over all of R^J.
 """
 
 from pathlib import Path

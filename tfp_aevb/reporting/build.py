@@ -30,7 +30,7 @@ CAPTIONS = {
     "encodings": "Means of q(z|x) of test data.",
 }
 NO_EXPLORER = (
-    "No decoder in this page: it needs a diagonal Gaussian prior, and an MLP for a Bernoulli, "
+    "No decoder in this page: it needs a prior over all of R^J, and an MLP for a Bernoulli, "
     "continuous Bernoulli, Gaussian or Student-t likelihood."
 )
 

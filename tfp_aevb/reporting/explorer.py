@@ -7,6 +7,7 @@ import numpy as np
 
 from tfp_aevb import layers
 from tfp_aevb.model import AEVB
+from tfp_aevb.model_parts import UnknownSupportError, is_real
 from tfp_aevb.training.interpolations import gaussian_prior
 from tfp_aevb.training.random import as_seed
 
@@ -39,15 +40,16 @@ def explorer_record(
 
     Returns:
         The record, or `None` if the decoder is no Bernoulli, continuous Bernoulli, Gaussian or
-        Student-t layer of the package on an MLP, or does not decode images, or if the prior is no
-        diagonal Gaussian. Latents range over its mean and some standard deviations.
+        Student-t layer of the package on an MLP, or does not decode images, or if the prior is not
+        over all of R^J. Latents range over its mean and some standard deviations.
     """
     decoder: Any = model.decoder
     is_gaussian = type(decoder) is layers.GaussianLikelihood
     mean = decoder.mean if is_gaussian else MEANS.get(type(decoder))
     if mean is None or not isinstance(decoder.network, layers.MLP) or not image_shape:
         return None
-    moments = gaussian_prior(model)
+    draws = np.asarray(model.prior_distribution().sample(NUM_PRIOR_DRAWS, seed=as_seed(seed)))
+    moments = _prior_moments(model, draws)
     if moments is None:
         return None
     centre, scale = moments
@@ -55,7 +57,6 @@ def explorer_record(
     weights = [variable.numpy() for variable in decoder.network.network_weights]
     # A Gaussian's outputs are [mean, log variance], those of Student's t begin with the mean.
     weights[-2:] = [weights[-2][:, :num_pixels], weights[-1][:num_pixels]]
-    draws = np.asarray(model.prior_distribution().sample(NUM_PRIOR_DRAWS, seed=as_seed(seed)))
     limit = max(3.0, np.ceil(np.quantile(np.abs((codes - centre) / scale), 0.995)))
     by_use = np.argsort(-codes.var(axis=0), kind="stable")
     return {
@@ -75,6 +76,16 @@ def explorer_record(
         "prior_draws": _rounded(draws),
         "shown": sorted(by_use[:MAX_SLIDERS].tolist()),
     }
+
+
+def _prior_moments(model: AEVB, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the prior's mean and standard deviations [J], those of draws if it is no Gaussian."""
+    exact = gaussian_prior(model)
+    try:
+        over_all = exact is not None or is_real(model.prior_distribution())
+    except UnknownSupportError:
+        over_all = getattr(model.prior, "latent_support", None) == "real"
+    return exact or ((draws.mean(axis=0), draws.std(axis=0)) if over_all else None)
 
 
 def _halves(array: np.ndarray) -> str:
