@@ -78,7 +78,7 @@ def test_a_report_says_why_it_does_not_decode(trained: Path, monkeypatch) -> Non
     config, run, model = load_run(trained)
     monkeypatch.setattr(build, "explorer_record", lambda *_: None)
     (said,) = build._explorer(model, load_run_data(config, run), seed=0)
-    for part in ("diagonal Gaussian prior", "MLP", "Bernoulli", "Student-t likelihood"):
+    for part in ("a prior over all of R^J", "MLP", "Bernoulli", "Student-t likelihood"):
         assert part in said
 
 
