@@ -58,6 +58,11 @@ def main(argv: Sequence[str]) -> int:
         return _fail(str(error) or type(error).__name__, 1)
 
 
+def run() -> int:
+    """Runs the command line of this process, as the program `tfp-aevb`; returns the exit code."""
+    return main(sys.argv[1:])
+
+
 def _is_of_the_user(error: Exception) -> bool:
     """Whether a user's input or machine caused the error; TensorFlow's own errors are for both."""
     tensorflow = sys.modules.get("tensorflow")
