@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -143,7 +144,7 @@ def test_a_wrong_number_or_word_of_an_output_is_noticed() -> None:
 
 def test_the_examples_are_found() -> None:
     assert len(WITH_EXAMPLES) > 8
-    assert [example.output for example in examples(README)][0]
+    assert examples(README)[0].output
     for page in PAGES:
         assert len(examples(page)) == page.read_text().count("```python\n")
         assert all(isinstance(example, Example) for example in examples(page))
@@ -192,6 +193,11 @@ def test_the_paper_s_places_in_the_code_are_in_the_table() -> None:
 def test_the_table_of_verbs_is_complete() -> None:
     rows = table(DOCS / "commands.md", "| verb | purpose |")
     assert [row[0].strip("`") for row in rows] == list(VERBS)
+
+
+def test_the_page_of_flags_is_that_of_the_program() -> None:
+    made = runpy.run_path(str(DOCS / "make_flags.py"))["page"]()
+    assert (DOCS / "flags.md").read_text() == made, "run: python docs/make_flags.py"
 
 
 @every_page

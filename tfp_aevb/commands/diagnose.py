@@ -17,7 +17,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "take the first so many only", lower_bound=2, flag_values=values
     )
     flags.DEFINE_integer(
-        "num_samples", 1, "of z for each datapoint's bound", lower_bound=1, flag_values=values
+        "num_samples",
+        1,
+        "samples of z for each datapoint's bound",
+        lower_bound=1,
+        flag_values=values,
     )
     flags.DEFINE_integer(
         "num_draws",
@@ -42,7 +46,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of all draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of all draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:

@@ -42,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "score the first so many only", lower_bound=1, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of the samples", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the samples", lower_bound=0, flag_values=values)
     flags.DEFINE_string(
         "output", None, "also write the value of each datapoint to this .csv", flag_values=values
     )

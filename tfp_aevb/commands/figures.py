@@ -30,7 +30,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
     flags.DEFINE_integer(
-        "seed", 0, "of the samples and of the pairs", lower_bound=0, flag_values=values
+        "seed", 0, "seed of the samples and of the pairs", lower_bound=0, flag_values=values
     )
 
 

@@ -44,7 +44,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "rate",
         None,
-        "of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
+        "rate of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
         "missing; the share of binary pixels that noise flips, or its standard deviation (0.3)",
         flag_values=values,
     )
@@ -59,19 +59,24 @@ def define_flags(values: flags.FlagValues) -> None:
         "Carlo) or importance resampling",
         flag_values=values,
     )
-    flags.DEFINE_integer("draws", 10, "S", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("draws", 10, "draws for each datapoint", lower_bound=1, flag_values=values)
     flags.DEFINE_integer(
         "num_samples",
         None,
-        "of z: of each draw's chain (default 200), or in all for importance (default 5000)",
+        "samples of z: in each draw's chain (default 200), or in all for importance (default 5000)",
         lower_bound=1,
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "burn_in", 100, "of each chain", lower_bound=0, upper_bound=10**9, flag_values=values
+        "burn_in",
+        100,
+        "first steps of each chain that are not used",
+        lower_bound=0,
+        upper_bound=10**9,
+        flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of damage and draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of damage and draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:

@@ -19,11 +19,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "output", None, "the page, .html; default: report.html in --workdir", flag_values=values
     )
     for name, default, lower, help_text in (
-        ("num_datapoints", 1000, 2, "of each split for the bound and the diagnostics"),
+        ("num_datapoints", 1000, 2, "datapoints of each split for the bound and the diagnostics"),
         ("num_scored", 200, 1, "test datapoints whose log p(x) is estimated"),
         ("num_samples", 5000, 1, "importance samples for each of them"),
         ("num_refined", 50, 1, "test datapoints whose q(z|x) is refined"),
-        ("seed", 0, 0, "of all draws"),
+        ("seed", 0, 0, "seed of all draws"),
     ):
         flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)

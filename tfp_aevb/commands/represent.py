@@ -21,7 +21,9 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "seed of dynamic binarisation", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_string("output", None, "also write the table to this .csv", flag_values=values)
 
 

@@ -21,7 +21,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "p(x|z)), .png with a grid of the means, or .csv with the rows of a table",
         flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "of the draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:

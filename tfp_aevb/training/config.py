@@ -132,8 +132,10 @@ class TrainConfig:
         "(iaf, realnvp, spline); or z in (0, 1) (unit), positive, or on the simplex",
         tuple(POSTERIORS),
     )
-    rank: int = _setting(2, "of a low_rank posterior", lower=1)
-    flow_steps: int = _setting(2, "of a flow, posterior or prior", lower=1)
+    rank: int = _setting(2, "rank of a low_rank posterior", lower=1)
+    flow_steps: int = _setting(
+        2, "number of steps of a flow, in the posterior or the prior", lower=1
+    )
     latent_dim: int = _setting(20, "dimension of z", lower=1)
     upper_latent_dims: tuple[int, ...] = _setting(
         (),
@@ -152,7 +154,9 @@ class TrainConfig:
         "and the hidden layers, in encoder and decoder",
         ("mlp", "conv"),
     )
-    activation: str = _setting("tanh", "of the hidden layers", ("tanh", "relu", "elu", "softplus"))
+    activation: str = _setting(
+        "tanh", "activation of the hidden layers", ("tanh", "relu", "elu", "softplus")
+    )
     init: str = _setting(
         "variance",
         "start of all parameters: N(0, 0.01) read as variance or stddev, or glorot",
@@ -193,7 +197,9 @@ class TrainConfig:
         "mcem: each datapoint's chain goes on from visit to visit, or starts afresh from the prior",
         ("persistent", "fresh"),
     )
-    leapfrog_steps: int = _setting(10, "mcem: of each Hamiltonian Monte Carlo update", lower=1)
+    leapfrog_steps: int = _setting(
+        10, "mcem: steps of each Hamiltonian Monte Carlo update", lower=1
+    )
     e_step_updates: int = _setting(1, "mcem: Hamiltonian Monte Carlo updates in an E-step", lower=1)
     m_step_updates: int = _setting(5, "mcem: parameter updates in an M-step", lower=1)
     objective: str = _setting(
@@ -205,11 +211,11 @@ class TrainConfig:
         OBJECTIVES,
     )
     num_samples: int = _setting(1, "L or K, samples of z for each datapoint", lower=1)
-    renyi_alpha: float = _setting(0.5, "of objective renyi: from 0 (iwae) to 1", lower=0.0)
+    renyi_alpha: float = _setting(0.5, "alpha of objective renyi: from 0 (iwae) to 1", lower=0.0)
     divergence: str = _setting(
         "kl_forward",
-        "of objective f_divergence: KL(p, q) (kl_forward), KL(q, p) (kl_reverse) or another of "
-        "tfp.vi",
+        "divergence of objective f_divergence: KL(p, q) (kl_forward), KL(q, p) (kl_reverse) or "
+        "another one of tfp.vi",
         DIVERGENCES,
     )
     kl_weight: float = _setting(
@@ -228,15 +234,15 @@ class TrainConfig:
     learning_rate: float = _setting(0.02, "step size; the paper: 0.01, 0.02 or 0.1", lower=0.0)
     learning_rate_schedule: str = _setting(
         "constant",
-        "over learning_rate_decay_steps: constant, cosine (to 0), or exponential (to a tenth, and "
-        "on)",
+        "course of the step size over learning_rate_decay_steps: constant, cosine (to 0), or "
+        "exponential (to a tenth, and further)",
         ("constant", "cosine", "exponential"),
     )
     learning_rate_decay_steps: int = _setting(
-        20_000, "of a schedule that is not constant, in updates", lower=1
+        20_000, "length of a schedule that is not constant, in updates", lower=1
     )
     weight_decay: float = _setting(
-        0.0, "of all parameters, decoupled from the gradient (AdamW for adam)", lower=0.0
+        0.0, "decay of all parameters, decoupled from the gradient (AdamW for adam)", lower=0.0
     )
     clip_norm: float = _setting(
         0.0, "scale a gradient down to this global norm; 0: never", lower=0.0
@@ -255,9 +261,11 @@ class TrainConfig:
         "when the KL has its full weight; 0: never",
         lower=0,
     )
-    seed: int = _setting(0, "of initialisation, order, noise and binarisation", lower=0)
+    seed: int = _setting(0, "seed of initialisation, order, noise and binarisation", lower=0)
     precision: str = _setting(
-        "float32", "of the networks; distributions are float32", ("float32", "mixed_bfloat16")
+        "float32",
+        "precision of the networks; distributions are float32",
+        ("float32", "mixed_bfloat16"),
     )
     tf32: bool = _setting(False, "let GPUs round the factors of matrix products to TensorFloat-32")
     strategy: str = _setting(
