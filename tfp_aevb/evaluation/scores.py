@@ -95,7 +95,7 @@ class Scorer:
         self._num_samples = num_samples
         self._seed = seed
         self._progress = progress
-        self._score_batch = compiled(self._batch_scores)
+        self._score_batch = compiled(self._batch_scores, model.uses_xla)
 
     def __call__(self, x: Observations) -> Scores:
         """Scores each datapoint, in the order of `x`."""

@@ -54,7 +54,7 @@ def impute(
     num_samples: int | None = None,
     burn_in: int = 100,
     seed: int | tf.Tensor | None = None,
-    jit_compile: bool = True,
+    jit_compile: bool | None = None,
     progress: bool = False,
 ) -> Imputation:
     """Draws x from p(x|y), which averages p(x|y, z) over p(z|y), and estimates its moments.
@@ -88,7 +88,8 @@ def impute(
             all for `importance`, 5000 (rounded up to a multiple of 10).
         burn_in: steps of each chain before its first sample, or before `importance` begins.
         seed: int or [2] int32; by default a fresh one.
-        jit_compile: use XLA, which draws other random numbers.
+        jit_compile: use XLA, which draws other random numbers; by default where the model does
+            (`FusedModel.uses_xla`).
         progress: show how far it is on stderr.
 
     Returns:
@@ -108,6 +109,7 @@ def impute(
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}")
+    jit_compile = model.uses_xla if jit_compile is None else jit_compile
     evidence = make_evidence(model, y, mask, channel)
     weighted = method == "importance"
     exact_from = None if method == "gibbs" else burn_in // 2

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.graphs import xla_failures_named
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
@@ -102,7 +103,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         self,
         optimizer: Any = "adam",
         *,
-        jit_compile: bool | None = None,
+        jit_compile: bool | str | None = None,
         steps_per_execution: int | None = None,
         ema_momentum: float = 0.0,
         **kwargs,
@@ -112,8 +113,9 @@ class FusedModel(WeightAverages, tf_keras.Model):
         Args:
             optimizer: a tf_keras optimizer or its name.
             jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model, but for `run_eagerly`. The same seed draws other random numbers with XLA than
-                without.
+                model, but for `run_eagerly`; `"auto"` says so too. The same seed draws other random
+                numbers with XLA than without. Evaluation, imputation and all else that compiles
+                what it computes with the model follow it.
             steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
                 loop; by default as many as take about a second. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
@@ -126,7 +128,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 f"`compile` does not take {', '.join(sorted(unknown))}: "
                 "the loss is minus the bound, the metrics are its terms"
             )
-        if jit_compile is None:
+        if jit_compile not in (None, "auto", True, False):
+            raise ValueError(f"`jit_compile` must be True, False or 'auto', got {jit_compile!r}")
+        if steps_per_execution is not None and steps_per_execution < 1:
+            raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
+        if jit_compile in (None, "auto"):
             jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
         self._largest_block = steps_per_execution
         self._compile_arguments = {
@@ -251,7 +257,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
         # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
-        with self._own_blocks(single=True):
+        with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
 
     _train_batches: Batches | None = None
@@ -266,6 +272,14 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def suits_xla(self) -> bool:
         """Whether XLA is of use to this model."""
         return True
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether XLA compiles what is computed with this model: as `compile` was told.
+
+        Without a call of `compile`, wherever XLA suits the model.
+        """
+        return bool(self.jit_compile) if self._is_compiled else self.suits_xla
 
     @property
     def known_num_data(self) -> int | None:
@@ -328,7 +342,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
                         raise
                     break
                 num_steps = int(block.num_steps)
-                finite_steps = int(run_block(block))
+                with xla_failures_named():
+                    finite_steps = int(run_block(block))
                 if finite_steps == BAD_PARAMETERS:
                     raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:

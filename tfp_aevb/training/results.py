@@ -75,7 +75,7 @@ def finish(
 
 
 def load_run(
-    workdir: str | os.PathLike, checkpoint: str = "last"
+    workdir: str | os.PathLike, checkpoint: str = "last", xla: bool | None = None
 ) -> tuple[TrainConfig, Workdir, AEVB]:
     """Loads a run's model from a checkpoint.
 
@@ -83,6 +83,7 @@ def load_run(
         workdir: folder of the run.
         checkpoint: `last`, the newest good one, or `best`: of those kept, the one with the best
             bound on the data followed while training (`config.eval_split`).
+        xla: compile what is computed with the model with XLA; by default as it was trained.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or no such checkpoint.
@@ -92,7 +93,8 @@ def load_run(
         raise ValueError(f"`checkpoint` must be one of {', '.join(CHECKPOINTS)}, got {checkpoint}")
     run = Workdir(workdir)
     config, data = run.read()
-    model = build_model(config, data["event_shape"], data["split_sizes"]["train"], data)
+    built = config if xla is None else dataclasses.replace(config, xla=xla)
+    model = build_model(built, data["event_shape"], data["split_sizes"]["train"], data)
     checkpoints = Checkpoints(run.checkpoints, run.metrics)
     step, warnings = checkpoints.restore(model, best=checkpoint == "best")
     for line in warnings:
