@@ -17,6 +17,7 @@ from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
+from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
@@ -117,7 +118,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 numbers with XLA than without. Evaluation, imputation and all else that compiles
                 what it computes with the model follow it.
             steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
-                loop; by default as many as take about a second. Results do not depend on it.
+                loop; by default as many as take about a second, or in `fit` one if a callback asks
+                to be called at each update. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
                 validation use; see `adopt_averages`. 0: none.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
@@ -192,11 +194,17 @@ class FusedModel(WeightAverages, tf_keras.Model):
             steps_per_epoch: updates in an epoch; by default as many as the data give.
             **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
 
+        The history has `elbo`, the bound, `reconstruction` and `kl`, its terms, and `loss`, minus
+        the bound with what penalises it; with `val_` before them those of the validation data. A
+        name means the same of both, whatever weight training gives the KL term.
+
         Raises:
-            ValueError: if the data do not fit the model.
+            ValueError: if the data do not fit the model, or a callback follows what is not
+                reported or takes worse values of it for better ones.
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
         del y
+        check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         if validation_split:
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
@@ -210,6 +218,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         if steps_per_epoch is None and isinstance(x, Stream):
             raise ValueError("a stream that does not tell its N needs `steps_per_epoch`")
         uncounted = steps_per_epoch is None and train.has_unknown_length
+        uncounted |= self._largest_block is None and ask_for_each_update(kwargs.get("callbacks"))
         outer_eval_batches = self._eval_batches
         if validation_data is not None:
             held_out = evaluation_source(self, validation_data, validation_batch_size)
@@ -350,6 +359,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
                     raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps
                 if train:
+                    self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
                     self._fitted_num_data = int(block.num_data[num_steps - 1])
                 else:
                     counter.assign_add(num_steps)

@@ -38,7 +38,7 @@ def finish(
         Interrupted: if a signal asked to stop; the same command does this part again.
     """
     step = int(model.optimizer.iterations.numpy())
-    log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
+    log = MetricsLog(run.metrics, step, config.eval_every, step)
     model.adopt_averages()
     bounds = {}
     for name in SPLITS:
@@ -58,7 +58,7 @@ def finish(
         "objective": config.objective,
         "num_samples": config.num_samples,
         "steps": step,
-        "stopped_because": stop_reason(log.rows, config) or f"--steps={config.steps} are done",
+        "stopped_because": stop_reason(log.rows, config) or _end(step, config),
         "samples_seen": int(last["samples_seen"]),
         "images_per_second": median_speed(log.rows),
         "training_seconds": last["seconds"],
@@ -72,6 +72,12 @@ def finish(
     }
     write_json(run.summary, summary)
     return summary
+
+
+def _end(step: int, config: TrainConfig) -> str:
+    if step == config.steps:
+        return f"--steps={config.steps} are done"
+    return f"a callback stopped it at step {step}"
 
 
 def load_run(
