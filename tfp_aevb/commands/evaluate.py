@@ -82,6 +82,8 @@ def run(options: SimpleNamespace) -> int:
     for scores in results:
         if scores.diagnostics:
             print(f"{scores.estimator}: {scores.diagnostics}")
+        for note in scores.notes:
+            print(note)
     if "elbo" in options.estimator and bound_note(model):
         print(bound_note(model))
     if options.output:

@@ -151,6 +151,8 @@ def _print_diagnostics(found: Any) -> None:
         if not np.isnan(values).all():
             low, middle = np.quantile(values, [0.0, 0.5])
             print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+    for note in found.notes():
+        print(note)
 
 
 def _impute_table(

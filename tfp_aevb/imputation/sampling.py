@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.codes import padded_batches
+from tfp_aevb.evaluation.judgement import of_imputation
 from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.chains import Chains, ChainState
 from tfp_aevb.imputation.channels import Channel
@@ -41,6 +42,10 @@ class Imputation(NamedTuple):
     draws: np.ndarray
     acceptance: np.ndarray
     effective_sample_size: np.ndarray
+
+    def notes(self) -> list[str]:
+        """Returns what is doubtful about the draws and what to do, a sentence or two each."""
+        return of_imputation(self.acceptance, self.effective_sample_size)
 
 
 def impute(

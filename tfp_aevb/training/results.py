@@ -2,21 +2,26 @@
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.evaluation.constants import constant_bound
+from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
+from tfp_aevb.evaluation.judgement import Training, divergence, of_objective, of_training
 from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.files import write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.build import build_model
 from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import check_data, load_data, observations
+from tfp_aevb.training.data import as_seen, check_data, load_data, observations
 from tfp_aevb.training.early_stopping import stop_reason
 from tfp_aevb.training.metrics_log import MetricsLog, median_speed
 from tfp_aevb.training.observations import Observations
@@ -27,6 +32,7 @@ SPLITS = ("train", "validation", "test")
 CHECKPOINTS = ("last", "best")
 PACKAGES = ("tfp_aevb", "tensorflow", "tensorflow-probability", "tf_keras", "numpy")
 DPI = 150
+NUM_ENCODED = 500  # test datapoints whose codes tell which latents are active
 
 
 def finish(
@@ -51,9 +57,20 @@ def finish(
     run.check_present()
     export_saved_model(model, run.saved_model)
     last = log.rows[-1]
+    found = _training(config, dataset, model, log.rows, bounds)
+    diverged = divergence(found)
+    if diverged:
+        print(f"{run.path}: {diverged}", file=sys.stderr)
+    notes = [
+        *filter(None, [diverged, bound_note(model)]),
+        *of_objective(config.objective, config.num_samples),
+        *of_training(found),
+    ]
     summary = {
         "test_elbo": bounds["test"]["elbo"],
-        "note": bound_note(model),
+        "note": " ".join(notes),
+        "notes": notes,
+        "diverged": bool(diverged),
         "bounds_nats_per_datapoint": bounds,
         "objective": config.objective,
         "num_samples": config.num_samples,
@@ -72,6 +89,33 @@ def finish(
     }
     write_json(run.summary, summary)
     return summary
+
+
+def _training(
+    config: TrainConfig,
+    dataset: Dataset,
+    model: AEVB,
+    rows: Sequence[Mapping[str, float]],
+    bounds: Mapping[str, Mapping[str, float]],
+) -> Training:
+    """Returns what is judged of a run at its end."""
+    train, test = (observations(split, dataset) for split in (dataset.train, dataset.test))
+    x = as_seen(dataset.test, dataset, NUM_ENCODED, config.seed)
+    codes = posterior_moments(model.encode(x))[0].numpy()
+    return Training(
+        steps=[row["step"] for row in rows],
+        bounds=[row["validation_elbo"] for row in rows],
+        train=bounds["train"]["elbo"],
+        test=bounds["test"]["elbo"],
+        kl=bounds["test"]["kl"],
+        constants=constant_bound(model.decoder, train, test),
+        num_elements=math.prod(dataset.event_shape),
+        num_latents=model.latent_dim,
+        active=int((codes.var(axis=0) > ACTIVE_ABOVE).sum()) if len(codes) > 1 else None,
+        restores=int(model.retries.numpy()),
+        followed=config.eval_split,
+        stopped=int(rows[-1]["step"]) < config.steps,
+    )
 
 
 def _end(step: int, config: TrainConfig) -> str:
