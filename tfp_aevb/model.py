@@ -31,6 +31,7 @@ from tfp_aevb.objectives import (
     KLWeight,
     LogLikelihood,
     evidence_bound,
+    minibatch_bound,
 )
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
@@ -70,7 +71,8 @@ class AEVB(FusedModel):
         renyi_alpha: of `renyi`.
         divergence: of `f_divergence`, see `tfp_aevb.objectives.f_divergence`.
         kl_weight: beta: training ascends reconstruction - beta KL (Higgins et al., 2017). What is
-            reported as `elbo`, of the training data too, is the bound all the same.
+            reported as `elbo` is the bound all the same, and `loss` minus it, of training and
+            validation data alike.
         kl_warmup_steps: updates over which the weight rises from 0 to `kl_weight`.
         free_bits: nats of each datapoint's KL that cost nothing: max(KL, free_bits) is weighted.
         parameter_prior, num_data, seed: see `FusedModel`.
@@ -267,6 +269,17 @@ class AEVB(FusedModel):
         bound = self._bound_given(batch.x, batch.seed, batch.num_data)
         aim = bound.elbo if batch.step is None else self._kl.aim(bound, batch.step)
         return self.minibatch_loss(aim, batch), bound
+
+    def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
+        """As `FusedModel`'s, but that the loss is the one that evaluation has: of the bound itself.
+
+        One whose weight rises in training could not be compared with that of another epoch.
+        """
+        loss, bound, gradients = super().losses_and_gradients(batch)
+        if not self._kl.is_one and batch.step is not None:
+            more = self._kl.aim(bound, batch.step) - bound.elbo
+            loss += minibatch_bound(more, 1.0, batch.weights, batch.size)
+        return loss, bound, gradients
 
     def elbo(
         self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None

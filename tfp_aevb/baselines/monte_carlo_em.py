@@ -11,7 +11,7 @@ from tfp_aevb.graphs import graph_function
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import DiagonalGaussian
 from tfp_aevb.model import AEVB, ConditionalDistribution
-from tfp_aevb.objectives import OBJECTIVES, Bound
+from tfp_aevb.objectives import OBJECTIVES, Bound, minibatch_bound
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import is_array
 from tfp_aevb.training.random import as_seed
@@ -207,7 +207,10 @@ class MonteCarloEM(AEVB):
             self.num_samples,
             batch.seed,
         )
-        return self.minibatch_loss(log_joint, batch), bound
+        loss = self.minibatch_loss(log_joint, batch)
+        # Its gradient is that of log p(x, z); its value is the loss that evaluation has.
+        more = minibatch_bound(log_joint - bound.elbo, 1.0, batch.weights, batch.size)
+        return loss + tf.stop_gradient(more), bound
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised."""

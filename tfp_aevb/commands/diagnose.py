@@ -62,7 +62,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.files import write_json
     from tfp_aevb.training.results import load_run, load_run_split
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
     found = diagnose(
         model,

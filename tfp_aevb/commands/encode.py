@@ -54,7 +54,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import observations, streamed_parts, table_input
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     labels: Any  # as an array, or a list that grows while the data are read
     if options.input and Path(options.input).suffix.lower() == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None

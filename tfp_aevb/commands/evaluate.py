@@ -68,7 +68,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import table_input
     from tfp_aevb.training.results import load_run, load_run_split
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     if options.input:
         x = table_input(options.input, run_dir.read()[1])
     else:
@@ -82,6 +82,8 @@ def run(options: SimpleNamespace) -> int:
     for scores in results:
         if scores.diagnostics:
             print(f"{scores.estimator}: {scores.diagnostics}")
+        for note in scores.notes:
+            print(note)
     if "elbo" in options.estimator and bound_note(model):
         print(bound_note(model))
     if options.output:

@@ -12,7 +12,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `figures`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(values, compiles=False)
     flags.DEFINE_enum(
         "format", "png", ("png", "pdf", "svg"), "file format of the pictures", flag_values=values
     )
@@ -36,6 +36,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(options: SimpleNamespace) -> int:
     """Draws the figures; returns the exit code."""
+    flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
 
     from tfp_aevb.commands.runtime import start

@@ -30,8 +30,16 @@ def define_workdir(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run (required)", flag_values=values)
 
 
-def define_run(values: flags.FlagValues) -> None:
-    """Defines `--workdir` and `--checkpoint`, the flags of `load_run`."""
+def define_run(
+    values: flags.FlagValues, *, compiles: bool = True, xla_default: str = "as the run was trained"
+) -> None:
+    """Defines `--workdir`, `--checkpoint` and `--[no]xla`, the flags of `load_run`.
+
+    Args:
+        values: where to.
+        compiles: whether the verb compiles what it computes; see `check_without_xla`.
+        xla_default: what it does without the flag, in words.
+    """
     define_workdir(values)
     flags.DEFINE_enum(
         "checkpoint",
@@ -40,6 +48,15 @@ def define_run(values: flags.FlagValues) -> None:
         "the run's newest checkpoint, or of those kept the one with the best validation bound",
         flag_values=values,
     )
+    what = f"; default: {xla_default}" if compiles else ", which this verb never does"
+    default = None if compiles else False
+    flags.DEFINE_boolean("xla", default, f"compile with XLA{what}", flag_values=values)
+
+
+def check_without_xla(options: SimpleNamespace) -> None:
+    """Raises a `UsageError` if `--xla` is given to a verb that compiles nothing."""
+    if options.xla:
+        raise UsageError("--xla is for verbs that compile what they compute; leave it out")
 
 
 def define_train_config(values: flags.FlagValues) -> None:

@@ -20,7 +20,10 @@ SHOWN_DRAWS = 5
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `impute`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(
+        values,
+        xla_default="as the run was trained; for a table without, for counts take it long",
+    )
     flags.DEFINE_string(
         "input",
         None,
@@ -105,7 +108,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.data import as_seen
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
@@ -153,6 +156,8 @@ def _print_diagnostics(found: Any) -> None:
         if not np.isnan(values).all():
             low, middle = np.quantile(values, [0.0, 0.5])
             print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+    for note in found.notes():
+        print(note)
 
 
 def _impute_table(
@@ -168,8 +173,8 @@ def _impute_table(
 
     y = table_input(options.input, record).x
     columns = as_columns(record["columns"])
-    # Without XLA: a table's networks are small, and draws of counts take it long to compile.
-    found = imputation.impute(model, y, jit_compile=False, **_settings(options))
+    # Without XLA unless asked: draws of counts take it long to compile.
+    found = imputation.impute(model, y, jit_compile=bool(options.xla), **_settings(options))
     completed = estimates(columns, found)
     write_text(output, completed_text(read_cells(options.input), columns, completed))
     beside = output.with_name(f"{output.stem}_cells.csv")

@@ -43,7 +43,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.reporting.build import ReportOptions, build_report
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
     line = ProgressLine()
     settings = ReportOptions(*(getattr(options, name) for name in ReportOptions._fields))

@@ -45,7 +45,7 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.training.observations import Observations
     from tfp_aevb.training.results import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
     latents, pixels, labels = {}, {}, {}
     for name in SPLITS:

@@ -10,7 +10,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `sample`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(values, compiles=False)
     flags.DEFINE_integer(
         "num", 100, "how many", lower_bound=1, upper_bound=1_000_000, flag_values=values
     )
@@ -26,6 +26,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(options: SimpleNamespace) -> int:
     """Draws the samples; returns the exit code."""
+    flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
     flags_lib.check_output(output, (".npz", ".png", ".csv"))

@@ -37,8 +37,8 @@ def run(options: SimpleNamespace) -> int:
     if not summary:
         return 0  # one of several workers; the first one reports
     print(bounds_table(summary["bounds_nats_per_datapoint"]))
-    if summary.get("note"):
-        print(summary["note"])
+    for note in summary["notes"][summary["diverged"] :]:  # that it diverged has been said
+        print(note)
     print(
         f"{summary['samples_seen']:,} training samples, "
         f"{summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"

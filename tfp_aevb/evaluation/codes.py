@@ -44,17 +44,17 @@ def encode_batches(model: AEVB, parts: Iterable[Observations], *, seed: int = 0)
         ValueError: if the data do not fit the model.
     """
 
-    @compiled
     def encode(values: tf.Tensor, step: tf.Tensor, scale: float, dynamic: bool) -> list[tf.Tensor]:
         seeds = step_seeds(seed, "encode", step)
         x = read_values(values, scale, dynamic, seeds.binarization)
         return [tf.cast(value, tf.float32) for value in posterior_moments(model.encode(x))]
 
+    compiled_encode = compiled(encode, model.uses_xla)
     step = 0
     for part in parts:
         model.check_observations(part)
         for rows, count in padded_batches(part.x, BATCH):
-            found = encode(rows, tf.constant(step), part.scale, part.dynamic_binarization)
+            found = compiled_encode(rows, tf.constant(step), part.scale, part.dynamic_binarization)
             yield Codes(*(value.numpy()[:count] for value in found))
             step += 1
 

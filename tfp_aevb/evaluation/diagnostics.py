@@ -67,7 +67,6 @@ def latent_statistics(
     if len(x) < 2:
         raise ValueError(f"`x` must have at least 2 datapoints to vary over, got {len(x)}")
 
-    @compiled
     def statistics(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
@@ -78,9 +77,10 @@ def latent_statistics(
         kl = kl_per_dimension(posterior, model.prior_given(batch))
         return found if kl is None else {**found, "kl": kl}
 
+    compiled_statistics = compiled(statistics, model.uses_xla)
     parts: dict[str, list[np.ndarray]] = {}
     for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
-        for name, value in statistics(rows, tf.constant(step)).items():
+        for name, value in compiled_statistics(rows, tf.constant(step)).items():
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return LatentStatistics(

@@ -15,14 +15,13 @@ from tfp_aevb.evaluation.diagnostics import (
     mean_and_error,
     random_rows,
 )
+from tfp_aevb.evaluation.judgement import of_aggregate, of_gaps, of_latents
 from tfp_aevb.evaluation.mmd import TwoSampleTest
 from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.full_vb import FullVB
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.observations import Observations
 
-SMALL_P = 0.01
-STANDARD_ERRORS = 2.0
 LATENTS_SHOWN = 30
 
 
@@ -89,41 +88,12 @@ class Diagnosis(NamedTuple):
 
     def advice(self) -> list[str]:
         """Returns what to make of the numbers, a sentence or two each."""
-        lines = [self._advice_on_use()]
-        p = self.aggregate.p_value
-        if p < SMALL_P:
-            lines.append(
-                f"The aggregate posterior is not the prior (p = {p:.4f}): samples start from "
-                "latents that the decoder did not learn on. A learned prior can come closer: "
-                "--prior=diagonal_normal, or --prior=mixture --objective=sgvb_a."
-            )
-        else:
-            lines.append(
-                f"{self.aggregate.draws[0]} draws show no difference between the aggregate "
-                f"posterior and the prior (p = {p:.4f})."
-            )
+        latents, test = self.latents, self.aggregate
+        lines = [of_latents(latents.active, latents.kl), of_aggregate(test.p_value, test.draws[0])]
         if isinstance(self.gaps, InferenceGaps):
-            lines.append(_advice_on_gaps(self.gaps))
+            encoder, family = self.gaps.amortisation, self.gaps.approximation
+            lines.append(of_gaps(mean_and_error(encoder), mean_and_error(family)))
         return [*lines, *self.notes]
-
-    def _advice_on_use(self) -> str:
-        latents = self.latents
-        active, total = int(latents.active.sum()), len(latents.active)
-        if not active:
-            return (
-                "Posterior collapse: no latent is active, so q(z|x) is much the same for every x "
-                "and the decoder ignores z. Try a larger --learning_rate, "
-                "more --steps, --init=glorot, or fewer --hidden_units."
-            )
-        if active == total:
-            return f"All {total} latents are active: a larger --latent_dim may raise the bound."
-        unused = ""
-        if latents.kl is not None:
-            unused = f", at {latents.kl[~latents.active].sum():.3f} nats in all"
-        return (
-            f"Partial posterior collapse: {total - active} of {total} latents are inactive{unused}."
-            f" The bound seems not to need them: --latent_dim={active} should do as well."
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON types; nats unless it says otherwise."""
@@ -191,22 +161,6 @@ def diagnose(
         except NotImplementedError as error:
             gaps = str(error)
     return Diagnosis(latents, aggregate, gaps, notes_on(model))
-
-
-def _advice_on_gaps(gaps: InferenceGaps) -> str:
-    (encoder, encoder_error), (family, family_error) = (
-        mean_and_error(values) for values in (gaps.amortisation, gaps.approximation)
-    )
-    parts = (
-        f"The bound is {encoder + family:.2f} nats below log p(x): {encoder:.2f} are the encoder's "
-        f"and {family:.2f} those of its family of distributions."
-    )
-    larger, error = max((encoder, encoder_error), (family, family_error))
-    if not larger > STANDARD_ERRORS * error:
-        return f"{parts} Neither is clearly above 0."
-    if encoder >= family:
-        return f"{parts} A wider or deeper encoder, or more --steps, can win most of it."
-    return f"{parts} A richer q(z|x) can win most of it: --posterior=full, or a flow of TFP's."
 
 
 def _summary(values: np.ndarray) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
+from tfp_aevb.evaluation.judgement import of_estimates
 from tfp_aevb.files import write_text
 from tfp_aevb.layers.noise import compiled
 from tfp_aevb.model import AEVB
@@ -40,13 +41,15 @@ class Scores(NamedTuple):
         estimator: its name.
         num_samples: samples of z for each datapoint.
         values: [N] nats.
-        diagnostics: how far the values can be trusted, in words; empty for the bound.
+        diagnostics: how far the values can be trusted, in numbers; empty for the bound.
+        notes: what is doubtful about them, and what to do.
     """
 
     estimator: str
     num_samples: int
     values: np.ndarray
     diagnostics: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -95,7 +98,7 @@ class Scorer:
         self._num_samples = num_samples
         self._seed = seed
         self._progress = progress
-        self._score_batch = compiled(self._batch_scores)
+        self._score_batch = compiled(self._batch_scores, model.uses_xla)
 
     def __call__(self, x: Observations) -> Scores:
         """Scores each datapoint, in the order of `x`."""
@@ -113,7 +116,9 @@ class Scorer:
                 line.show(f"{self._estimator}: {done:,}/{len(x):,} datapoints  {clock(left)} left")
         line.end()
         arrays = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
-        return Scores(self._estimator, self._num_samples, arrays["log_prob"], _diagnostics(arrays))
+        notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
+        values, words = arrays["log_prob"], _diagnostics(arrays)
+        return Scores(self._estimator, self._num_samples, values, words, notes)
 
     def _batch_scores(
         self, values: tf.Tensor, step: tf.Tensor, scale: float, dynamic_binarization: bool

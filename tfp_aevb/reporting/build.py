@@ -89,7 +89,7 @@ def build_report(
             f"{model.latent_dim} latents, {config.likelihood} likelihood, {step:,} updates "
             f"of {config.batch_size} datapoints, seed {config.seed}."
         ),
-        page.section("Bounds", _bounds_table(bounds, log_prob)),
+        page.section("Bounds", _bounds_table(bounds, log_prob), *_notes(run, log_prob)),
         page.section("Learning curves", _captioned("learning_curves", drawn)),
     ]
     explorer = _explorer(model, dataset, options.seed)
@@ -132,6 +132,13 @@ def _bounds_table(bounds: dict[str, Scores], log_prob: Scores) -> str:
     return page.table(header, rows) + page.paragraph(
         f"Intervals are over datapoints and draws. Importance sampling: {log_prob.diagnostics}."
     )
+
+
+def _notes(run: Workdir, log_prob: Scores) -> list[str]:
+    """Returns what is doubtful about the run, as it was found at its end, and about log p(x)."""
+    found = json.loads(run.summary.read_text()).get("notes", []) if run.summary.is_file() else []
+    notes = [*found, *log_prob.notes]
+    return [page.bullets(notes)] if notes else []
 
 
 def _score_row(name: str, scores: Scores) -> tuple[str, ...]:

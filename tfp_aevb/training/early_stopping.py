@@ -8,6 +8,7 @@ import tf_keras
 from tfp_aevb.training.config import TrainConfig
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.metrics_log import MetricsLog
+from tfp_aevb.training.monitors import better
 
 
 class EarlyStopping(tf_keras.callbacks.EarlyStopping):
@@ -18,8 +19,9 @@ class EarlyStopping(tf_keras.callbacks.EarlyStopping):
 
     Args:
         patience: epochs without a better bound.
-        monitor: what has to rise; `fit` needs `validation_data` for `val_elbo`.
-        **kwargs: `min_delta`, `restore_best_weights` and others of Keras' `EarlyStopping`.
+        monitor: what has to rise, or if it is a loss to fall; `fit` refuses one that it does not
+            report, as `val_elbo` without `validation_data`.
+        **kwargs: `mode`, `min_delta`, `restore_best_weights` and others of Keras' `EarlyStopping`.
 
     Raises:
         ValueError: if `patience` is less than 1.
@@ -28,7 +30,8 @@ class EarlyStopping(tf_keras.callbacks.EarlyStopping):
     def __init__(self, patience: int = 10, *, monitor: str = "val_elbo", **kwargs: Any) -> None:
         if patience < 1:
             raise ValueError(f"`patience` must be at least 1 epoch, got {patience}")
-        super().__init__(monitor=monitor, patience=patience, **{"mode": "max", **kwargs})
+        mode = better(monitor) or "max"
+        super().__init__(monitor=monitor, patience=patience, **{"mode": mode, **kwargs})
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         warmup_steps = getattr(self.model, "kl_warmup_steps", 0)

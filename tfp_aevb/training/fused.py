@@ -10,12 +10,14 @@ import tensorflow as tf
 import tf_keras
 
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.graphs import xla_failures_named
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
+from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
@@ -102,7 +104,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         self,
         optimizer: Any = "adam",
         *,
-        jit_compile: bool | None = None,
+        jit_compile: bool | str | None = None,
         steps_per_execution: int | None = None,
         ema_momentum: float = 0.0,
         **kwargs,
@@ -112,10 +114,12 @@ class FusedModel(WeightAverages, tf_keras.Model):
         Args:
             optimizer: a tf_keras optimizer or its name.
             jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model, but for `run_eagerly`. The same seed draws other random numbers with XLA than
-                without.
+                model, but for `run_eagerly`; `"auto"` says so too. The same seed draws other random
+                numbers with XLA than without. Evaluation, imputation and all else that compiles
+                what it computes with the model follow it.
             steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
-                loop; by default as many as take about a second. Results do not depend on it.
+                loop; by default as many as take about a second, or in `fit` one if a callback asks
+                to be called at each update. Results do not depend on it.
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
                 validation use; see `adopt_averages`. 0: none.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
@@ -126,7 +130,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 f"`compile` does not take {', '.join(sorted(unknown))}: "
                 "the loss is minus the bound, the metrics are its terms"
             )
-        if jit_compile is None:
+        if jit_compile not in (None, "auto", True, False):
+            raise ValueError(f"`jit_compile` must be True, False or 'auto', got {jit_compile!r}")
+        if steps_per_execution is not None and steps_per_execution < 1:
+            raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
+        if jit_compile in (None, "auto"):
             jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
         self._largest_block = steps_per_execution
         self._compile_arguments = {
@@ -186,11 +194,17 @@ class FusedModel(WeightAverages, tf_keras.Model):
             steps_per_epoch: updates in an epoch; by default as many as the data give.
             **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
 
+        The history has `elbo`, the bound, `reconstruction` and `kl`, its terms, and `loss`, minus
+        the bound with what penalises it; with `val_` before them those of the validation data. A
+        name means the same of both, whatever weight training gives the KL term.
+
         Raises:
-            ValueError: if the data do not fit the model.
+            ValueError: if the data do not fit the model, or a callback follows what is not
+                reported or takes worse values of it for better ones.
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
         del y
+        check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         if validation_split:
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
@@ -204,6 +218,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         if steps_per_epoch is None and isinstance(x, Stream):
             raise ValueError("a stream that does not tell its N needs `steps_per_epoch`")
         uncounted = steps_per_epoch is None and train.has_unknown_length
+        uncounted |= self._largest_block is None and ask_for_each_update(kwargs.get("callbacks"))
         outer_eval_batches = self._eval_batches
         if validation_data is not None:
             held_out = evaluation_source(self, validation_data, validation_batch_size)
@@ -251,7 +266,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
         # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
-        with self._own_blocks(single=True):
+        with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
 
     _train_batches: Batches | None = None
@@ -266,6 +281,14 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def suits_xla(self) -> bool:
         """Whether XLA is of use to this model."""
         return True
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether XLA compiles what is computed with this model: as `compile` was told.
+
+        Without a call of `compile`, wherever XLA suits the model.
+        """
+        return bool(self.jit_compile) if self._is_compiled else self.suits_xla
 
     @property
     def known_num_data(self) -> int | None:
@@ -328,13 +351,15 @@ class FusedModel(WeightAverages, tf_keras.Model):
                         raise
                     break
                 num_steps = int(block.num_steps)
-                finite_steps = int(run_block(block))
+                with xla_failures_named():
+                    finite_steps = int(run_block(block))
                 if finite_steps == BAD_PARAMETERS:
                     raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
                 done += num_steps
                 if train:
+                    self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
                     self._fitted_num_data = int(block.num_data[num_steps - 1])
                 else:
                     counter.assign_add(num_steps)

@@ -2,21 +2,26 @@
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.evaluation.constants import constant_bound
+from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
+from tfp_aevb.evaluation.judgement import Training, divergence, of_objective, of_training
 from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.files import write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.model import AEVB, posterior_moments
 from tfp_aevb.training.build import build_model
 from tfp_aevb.training.callbacks import StopSignals
 from tfp_aevb.training.checkpoints import Checkpoints
 from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import check_data, load_data, observations
+from tfp_aevb.training.data import as_seen, check_data, load_data, observations
 from tfp_aevb.training.early_stopping import stop_reason
 from tfp_aevb.training.metrics_log import MetricsLog, median_speed
 from tfp_aevb.training.observations import Observations
@@ -27,6 +32,7 @@ SPLITS = ("train", "validation", "test")
 CHECKPOINTS = ("last", "best")
 PACKAGES = ("tfp_aevb", "tensorflow", "tensorflow-probability", "tf_keras", "numpy")
 DPI = 150
+NUM_ENCODED = 500  # test datapoints whose codes tell which latents are active
 
 
 def finish(
@@ -38,7 +44,7 @@ def finish(
         Interrupted: if a signal asked to stop; the same command does this part again.
     """
     step = int(model.optimizer.iterations.numpy())
-    log = MetricsLog(run.metrics, step, config.eval_every, config.steps)
+    log = MetricsLog(run.metrics, step, config.eval_every, step)
     model.adopt_averages()
     bounds = {}
     for name in SPLITS:
@@ -51,14 +57,25 @@ def finish(
     run.check_present()
     export_saved_model(model, run.saved_model)
     last = log.rows[-1]
+    found = _training(config, dataset, model, log.rows, bounds)
+    diverged = divergence(found)
+    if diverged:
+        print(f"{run.path}: {diverged}", file=sys.stderr)
+    notes = [
+        *filter(None, [diverged, bound_note(model)]),
+        *of_objective(config.objective, config.num_samples),
+        *of_training(found),
+    ]
     summary = {
         "test_elbo": bounds["test"]["elbo"],
-        "note": bound_note(model),
+        "note": " ".join(notes),
+        "notes": notes,
+        "diverged": bool(diverged),
         "bounds_nats_per_datapoint": bounds,
         "objective": config.objective,
         "num_samples": config.num_samples,
         "steps": step,
-        "stopped_because": stop_reason(log.rows, config) or f"--steps={config.steps} are done",
+        "stopped_because": stop_reason(log.rows, config) or _end(step, config),
         "samples_seen": int(last["samples_seen"]),
         "images_per_second": median_speed(log.rows),
         "training_seconds": last["seconds"],
@@ -74,8 +91,41 @@ def finish(
     return summary
 
 
+def _training(
+    config: TrainConfig,
+    dataset: Dataset,
+    model: AEVB,
+    rows: Sequence[Mapping[str, float]],
+    bounds: Mapping[str, Mapping[str, float]],
+) -> Training:
+    """Returns what is judged of a run at its end."""
+    train, test = (observations(split, dataset) for split in (dataset.train, dataset.test))
+    x = as_seen(dataset.test, dataset, NUM_ENCODED, config.seed)
+    codes = posterior_moments(model.encode(x))[0].numpy()
+    return Training(
+        steps=[row["step"] for row in rows],
+        bounds=[row["validation_elbo"] for row in rows],
+        train=bounds["train"]["elbo"],
+        test=bounds["test"]["elbo"],
+        kl=bounds["test"]["kl"],
+        constants=constant_bound(model.decoder, train, test),
+        num_elements=math.prod(dataset.event_shape),
+        num_latents=model.latent_dim,
+        active=int((codes.var(axis=0) > ACTIVE_ABOVE).sum()) if len(codes) > 1 else None,
+        restores=int(model.retries.numpy()),
+        followed=config.eval_split,
+        stopped=int(rows[-1]["step"]) < config.steps,
+    )
+
+
+def _end(step: int, config: TrainConfig) -> str:
+    if step == config.steps:
+        return f"--steps={config.steps} are done"
+    return f"a callback stopped it at step {step}"
+
+
 def load_run(
-    workdir: str | os.PathLike, checkpoint: str = "last"
+    workdir: str | os.PathLike, checkpoint: str = "last", xla: bool | None = None
 ) -> tuple[TrainConfig, Workdir, AEVB]:
     """Loads a run's model from a checkpoint.
 
@@ -83,6 +133,7 @@ def load_run(
         workdir: folder of the run.
         checkpoint: `last`, the newest good one, or `best`: of those kept, the one with the best
             bound on the data followed while training (`config.eval_split`).
+        xla: compile what is computed with the model with XLA; by default as it was trained.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or no such checkpoint.
@@ -92,7 +143,8 @@ def load_run(
         raise ValueError(f"`checkpoint` must be one of {', '.join(CHECKPOINTS)}, got {checkpoint}")
     run = Workdir(workdir)
     config, data = run.read()
-    model = build_model(config, data["event_shape"], data["split_sizes"]["train"], data)
+    built = config if xla is None else dataclasses.replace(config, xla=xla)
+    model = build_model(built, data["event_shape"], data["split_sizes"]["train"], data)
     checkpoints = Checkpoints(run.checkpoints, run.metrics)
     step, warnings = checkpoints.restore(model, best=checkpoint == "best")
     for line in warnings:

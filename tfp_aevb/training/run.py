@@ -51,7 +51,7 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains a model, or goes on with it, until `config.steps`; then evaluates and exports it.
 
-    With `config.patience` training may end before.
+    With `config.patience`, or by a callback that says so, training may end before.
 
     Everything of the run is written to `workdir` (see README). Calling it again resumes from the
     newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
@@ -228,7 +228,7 @@ def _fit(
     # The last, for it may end the run: what belongs to the step must have been written by then.
     callbacks.append(RunCheckpoints(checkpoints, config, signals))
     for initial_epoch, epochs, steps_per_epoch in _segments(step, config.steps, config.eval_every):
-        if patience.is_over:
+        if patience.is_over or model.stop_training:
             break
         model.fit(
             train,
@@ -242,7 +242,8 @@ def _fit(
         )
     if patience.is_over and is_chief(model.distribute_strategy):
         print(f"{run.path}: {stop_reason(log.rows, config)}", file=sys.stderr)
-    if patience.is_over or (log.rows and log.rows[-1]["step"] == config.steps):
+    last = int(model.optimizer.iterations.numpy())
+    if patience.is_over or (log.rows and log.rows[-1]["step"] == last):
         checkpoints.save(model)
         return
     # Stopped in an interval at what is now the last step: its row is made from the restored sums.
