@@ -8,6 +8,8 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb import kinds
+from tfp_aevb.kinds import bare
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.priors import Prior
@@ -130,7 +132,7 @@ def support_bijector(distribution: tfd.Distribution) -> tfb.Bijector:
     Raises:
         UnknownSupportError: if it is discrete, or does not say.
     """
-    inner = getattr(distribution, "tensor_distribution", distribution)
+    inner = bare(distribution)
     if isinstance(_elements(inner), tfd.Dirichlet | tfd.RelaxedOneHotCategorical):
         return Softmax()  # TFP's has another density
     try:
@@ -164,9 +166,9 @@ def check_simplex_density(name: str, posterior: tfd.Distribution) -> None:
 
 def _elements(distribution: tfd.Distribution) -> tfd.Distribution:
     """Returns what a distribution of independent elements is made of."""
-    inner = getattr(distribution, "tensor_distribution", distribution)
-    while isinstance(inner, tfd.Independent | tfd.Sample):
-        inner = inner.distribution
+    inner = bare(distribution)
+    while isinstance(inner, kinds.Independent | kinds.Sample):
+        inner = bare(inner.distribution)
     return inner
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+import tfp_aevb.objectives.closed_form_kl  # noqa: F401  of a low-rank Gaussian, among others
 from tfp_aevb.graphs import graph_function
 
 
@@ -162,18 +163,6 @@ class LowRankGaussian(RowNoise, tfd.MultivariateNormalDiagPlusLowRankCovariance)
         )
         own, shared = tf.split(noise, sizes, axis=-1)
         return self.loc + tf.sqrt(self.cov_diag_factor) * own + tf.linalg.matvec(factor, shared)
-
-
-@tfd.RegisterKL(LowRankGaussian, tfd.MultivariateNormalDiag)
-def _kl_low_rank_diagonal(
-    q: LowRankGaussian, p: tfd.MultivariateNormalDiag, name: str | None = None
-) -> tf.Tensor:
-    """1/2 ( tr(S^-1 C) + (mu - m)^T S^-1 (mu - m) - J - log|C| + log|S| ), S diagonal."""
-    variance = p.variance()
-    with tf.name_scope(name or "kl_low_rank_diagonal"):
-        quadratic = tf.reduce_sum((q.variance() + (q.mean() - p.mean()) ** 2) / variance - 1.0, -1)
-        log_ratio = tf.reduce_sum(tf.math.log(variance), -1) - q.cov_operator.log_abs_determinant()
-        return 0.5 * (quadratic + log_ratio)
 
 
 class TransformedGaussian(tfd.TransformedDistribution, RowNoise):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 # From here on Stirling's series is exact in float32, and the usual form begins to lose digits.
-_LARGE = 16.0
+LARGE = 16.0
 # Below it the deviance's series in v = (x - rate) / (x + rate) is exact in float32.
 _NEAR = 0.1
 
@@ -32,11 +32,10 @@ def _log_density(x: tf.Tensor, log_rate: tf.Tensor) -> tuple[tf.Tensor, Callable
     """
     rate = tf.exp(log_rate)
     small = tf.math.multiply_no_nan(log_rate, x) - rate - tf.math.lgamma(1.0 + x)
-    count = tf.maximum(x, _LARGE)
-    inverse = 1.0 / count
-    stirling = inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))
-    large = -0.5 * (math.log(2.0 * math.pi) + tf.math.log(count)) - stirling
-    value = tf.where(x < _LARGE, small, large - _half_deviance(count, rate, log_rate))
+    count = tf.maximum(x, LARGE)
+    large = -0.5 * (math.log(2.0 * math.pi) + tf.math.log(count)) - _stirling(count)
+    deviance = half_deviance(count, count - rate, rate, log_rate)
+    value = tf.where(x < LARGE, small, large - deviance)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return upstream * (log_rate - tf.math.digamma(1.0 + x)), upstream * (x - rate)
@@ -44,12 +43,30 @@ def _log_density(x: tf.Tensor, log_rate: tf.Tensor) -> tuple[tf.Tensor, Callable
     return value, gradient
 
 
-def _half_deviance(x: tf.Tensor, rate: tf.Tensor, log_rate: tf.Tensor) -> tf.Tensor:
-    """Returns x log(x / rate) + rate - x for x > 0."""
-    v = (x - rate) / (x + rate)
+def half_deviance(
+    x: tf.Tensor, apart: tf.Tensor, mean: tf.Tensor, log_mean: tf.Tensor
+) -> tf.Tensor:
+    """Returns x log(x / mean) + mean - x for x > 0, of which `apart` is x - mean."""
+    v = apart / (x + mean)
     square = v**2
     series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))
-    near = (x - rate) * v + 2.0 * x * v * square * series
-    excess = (rate - x) / x
-    log_ratio = tf.where(excess > -0.5, tf.math.log1p(excess), log_rate - tf.math.log(x))
+    near = apart * v + 2.0 * x * v * square * series
+    excess = -apart / x
+    is_below = excess > -0.5
+    log_ratio = tf.math.log1p(tf.where(is_below, excess, 0.0))
+    log_ratio = tf.where(is_below, log_ratio, log_mean - tf.math.log(x))
     return tf.where(tf.abs(v) < _NEAR, near, x * (excess - log_ratio))
+
+
+def log_factorial_excess(x: tf.Tensor) -> tf.Tensor:
+    """Returns log x! - (x log x - x) for x >= 0."""
+    small, large = tf.minimum(x, LARGE), tf.maximum(x, LARGE)
+    exact = tf.math.lgamma(1.0 + small) - tf.math.xlogy(small, small) + small
+    series = 0.5 * (math.log(2.0 * math.pi) + tf.math.log(large)) + _stirling(large)
+    return tf.where(x < LARGE, exact, series)
+
+
+def _stirling(x: tf.Tensor) -> tf.Tensor:
+    """Returns what Stirling's formula of log x! leaves out, for x >= `LARGE`."""
+    inverse = 1.0 / x
+    return inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))

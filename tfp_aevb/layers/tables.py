@@ -12,8 +12,8 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
 from tfp_aevb.layers.base import NetworkDistribution
-from tfp_aevb.layers.count_likelihoods import NegativeBinomial
 from tfp_aevb.layers.likelihoods import Support
+from tfp_aevb.layers.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 
 
@@ -111,7 +111,7 @@ class MixedColumns(tfd.Distribution):
         log_rate = bounded_log_variance(log_rate + constants(layout.count, "shift"))
         log_dispersion = bounded_log_variance(log_dispersion) * tf.ones_like(log_rate)
         self._rate = tf.exp(log_rate)
-        self._counts = NegativeBinomial(tf.exp(log_dispersion), logits=log_rate - log_dispersion)
+        self._counts = NegativeBinomial(log_rate, log_dispersion)
         self._logits = take(layout.starts[layout.binary])
         category_logits = tf.where(layout.is_real_category, take(layout.categories), -1e9)
         self._log_probs = tf.nn.log_softmax(category_logits)  # [..., C, K]

@@ -192,10 +192,27 @@ class JointAEVB(AEVB):
 
     @property
     def global_posterior(self) -> dict[Name, Any]:
-        """q(theta) of the global latents by name, nested as these are."""
+        """q(theta) of the global latents by name, nested as these are: distributions.
+
+        They have `sample`, `log_prob`, `mean`, `stddev` and `quantile`; see `global_summary`.
+        """
         if self._theta is None:
             return {}
         return self._theta.parts.named(self._theta.distributions)
+
+    def global_summary(self, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> dict[Name, Any]:
+        """Returns `GlobalSummary(mean, stddev, quantiles)` of each global latent by name.
+
+        Each is in the latent's own space, element by element, as NumPy arrays [*event]; names are
+        nested as those of `global_posterior` are. Where there is no formula they are those of
+        10,000 draws with a fixed seed.
+
+        Raises:
+            ValueError: if a quantile is not a probability between 0 and 1.
+        """
+        if self._theta is None:
+            return {}
+        return self._theta.parts.named(self._theta.summaries(quantiles))
 
     def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns p(z|u), batch shape [B], where latents depend on given parts; otherwise p(z)."""

@@ -18,9 +18,11 @@ PRIORS = {
     "log_normal": "positive",
     "dirichlet": "simplex",
 }
-# Those whose KL is known in closed form.
-CLOSED_FORM_POSTERIORS = ("diagonal", "full", "low_rank")
-CLOSED_FORM_PRIORS = ("standard_normal", "diagonal_normal")
+# Posterior -> the priors to which its KL is known in closed form.
+CLOSED_FORM = {
+    **dict.fromkeys(("diagonal", "full", "low_rank"), ("standard_normal", "diagonal_normal")),
+    "positive": ("exponential", "log_normal"),
+}
 FLOWS = ("iaf", "realnvp", "spline")
 # Likelihood -> the values it gives probability to; `codes` is of --categories.
 SUPPORTS = {
@@ -67,9 +69,10 @@ def check_parts(config: "TrainConfig") -> None:
             f"{PRIORS[config.prior]}; use --prior=standard_normal"
         )
     if config.objective == "sgvb_b":
-        for part, known in (("prior", CLOSED_FORM_PRIORS), ("posterior", CLOSED_FORM_POSTERIORS)):
+        known = {"prior": sum(CLOSED_FORM.values(), ()), "posterior": tuple(CLOSED_FORM)}
+        for part, choices in known.items():
             chosen = getattr(config, part)
-            if chosen not in known:
+            if chosen not in choices:
                 raise ValueError(
                     f"--objective=sgvb_b needs a closed-form KL, and --{part}={chosen} has none; "
                     "use --objective=sgvb_a"
