@@ -256,7 +256,7 @@ class FullVB(AEVB):
         """
         log_variances = map(bounded_log_variance, self.theta_log_variances)
         return [
-            (mean, next(log_variances) if self._is_variational[i] else None)
+            (tf.cast(mean, tf.float32), next(log_variances) if self._is_variational[i] else None)
             for i, mean in enumerate(self._likelihood.parameters)
         ]
 

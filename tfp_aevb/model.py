@@ -10,6 +10,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.graphs import call_part
+from tfp_aevb.keras_versions import refuse_other_keras
 from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.layers.networks import PACKAGE
@@ -19,6 +20,7 @@ from tfp_aevb.model_parts import (
     check_latent_support,
     check_prior,
     deserialize_part,
+    explained_precision,
     own_captured_variables,
     posterior_moments,
     serialize_part,
@@ -103,6 +105,8 @@ class AEVB(FusedModel):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        for name, part in (("the prior", prior), ("the encoder", encoder), ("the decoder", decoder)):
+            refuse_other_keras(name, part)
         choices = PAPER_OBJECTIVES if self._paper_only else tuple(OBJECTIVES)
         if objective not in choices:
             raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
@@ -132,7 +136,8 @@ class AEVB(FusedModel):
             prior = self.prior_distribution()
             check_prior(prior)
             self.latent_dim = int(prior.event_shape[0])
-        likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
+        with explained_precision("decoder"):
+            likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         check_distribution("decoder", likelihood)
         parts = (self.decoder, likelihood)
         self._allows_missing = any(getattr(part, "allows_missing", False) for part in parts)
@@ -143,7 +148,8 @@ class AEVB(FusedModel):
                 f"decoder's datapoints {list(self.event_shape)}; they must be the same"
             )
         self._fills_missing = self.allows_missing and not takes_missing(self.encoder)
-        posterior = self.encoder(tf.zeros([1, *self.event_shape]))
+        with explained_precision("encoder"):
+            posterior = self.encoder(tf.zeros([1, *self.event_shape]))
         check_distribution("encoder", posterior)
         if posterior.event_shape != [self.latent_dim]:
             raise ValueError(

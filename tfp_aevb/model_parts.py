@@ -1,8 +1,10 @@
 """The parts of a model: checked when it is built, and written to and read from .keras files."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_probability import bijectors as tfb
@@ -10,11 +12,13 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb import kinds
 from tfp_aevb.kinds import bare
+from tfp_aevb.keras_versions import refuse_variables_of_other_keras
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.training.layer_calls import recorded_layers, without_parts
 from tfp_aevb.training.random import as_seed
+from tfp_aevb.variables import distinct, whole, without
 
 
 def serialize_part(name: str, part: Any) -> Any:
@@ -53,6 +57,7 @@ def check_prior(prior: Any) -> None:
         )
     if prior.event_shape.rank != 1:
         raise ValueError(f"the prior's event shape must be [J], got {prior.event_shape}")
+    check_precision("prior", prior)
 
 
 def check_distribution(name: str, distribution: Any) -> None:
@@ -72,6 +77,46 @@ def check_distribution(name: str, distribution: Any) -> None:
             f"the {name}'s distribution must have batch shape [B], got {shape} with event shape "
             f"{distribution.event_shape}; wrap it in `tfd.Independent`"
         )
+    check_precision(name, distribution)
+
+
+def check_precision(name: str, distribution: tfd.Distribution) -> None:
+    """Raises a `ValueError` if a parameter of a part's distribution is a float but no float32."""
+    todo, seen = [distribution], set()
+    while todo:
+        part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, tfd.Distribution | tfb.Bijector):
+            todo += tf.nest.flatten([part.dtype, list(part.parameters.values())])
+            continue
+        is_array = isinstance(part, tf.Tensor | tf.Variable | np.ndarray)
+        dtype = part.dtype if is_array else part
+        if isinstance(dtype, tf.DType | np.dtype):
+            dtype = tf.as_dtype(dtype)
+            if dtype.is_floating and dtype != tf.float32:
+                raise ValueError(_ADVICE.format(f"the {name}'s distribution is of {dtype.name}"))
+
+
+_ADVICE = (
+    "{}, where distributions here are float32, whatever the networks are; cast what a network "
+    "returns, `tf.cast(net(z), tf.float32)`, or give its last layer `dtype='float32'`"
+)
+
+
+@contextlib.contextmanager
+def explained_precision(name: str) -> Iterator[None]:
+    """Turns an error about floats of several kinds, while a part is called, into one line."""
+    try:
+        yield
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        text = str(error)
+        kinds = ("bfloat16", "float16", "half", "float64", "double")
+        found = next((kind for kind in kinds if kind in text), None)
+        if found is None or isinstance(error, ValueError) and "float32, whatever" in text:
+            raise
+        raise ValueError(_ADVICE.format(f"the {name} mixes {found} and float32")) from error
 
 
 def check_latent_support(prior: Any, encoder: Any) -> None:
@@ -98,15 +143,25 @@ def own_captured_variables(model: Any, evaluate: Callable[[], Any]) -> None:
     captured_layers = without_parts(layers, model)
     if captured_layers:
         model.captured_layers = captured_layers
-    # What is frozen stays so. Under a strategy the tape sees a variable's parts on the devices.
-    known = {
-        id(part)
-        for variable in model.variables
-        for part in (variable, *getattr(variable, "values", ()))
-    }
-    captured = [v for v in tape.watched_variables() if id(v) not in known]
+    # What is frozen stays so.
+    captured = without(distinct(map(whole, tape.watched_variables())), model.variables)
+    refuse_variables_of_other_keras(captured)
+    _check_made_under_strategy(captured)
     if captured:
         model.captured_variables = captured
+
+
+def _check_made_under_strategy(variables: Sequence[tf.Variable]) -> None:
+    """Raises a `ValueError` if a strategy has no copy of one of `variables` on each device."""
+    several = tf.distribute.has_strategy() and not isinstance(
+        tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy
+    )
+    for variable in variables:
+        if several and not isinstance(variable, tf.distribute.DistributedValues):
+            raise ValueError(
+                f"variable {variable.name!r}, which the model uses, was made outside of the "
+                "strategy; make it inside `strategy.scope()`, as the model"
+            )
 
 
 def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:

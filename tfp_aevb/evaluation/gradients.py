@@ -11,6 +11,7 @@ from tfp_aevb.graphs import graph_function
 from tfp_aevb.model import AEVB
 from tfp_aevb.objectives import OBJECTIVES, minibatch_bound
 from tfp_aevb.training.random import as_seed
+from tfp_aevb.variables import without
 
 
 class GradientVariance(NamedTuple):
@@ -137,9 +138,9 @@ def _parameters(model: AEVB, x: tf.Tensor) -> list[list[tf.Variable]]:
     """Returns the encoder's trainable variables, and the model's others."""
     with tf.GradientTape() as tape:
         posterior = model.encode(x)
-    used = {id(v) for v in (*tape.watched_variables(), *posterior.trainable_variables)}
-    variables = model.trainable_variables
-    return [[v for v in variables if (id(v) in used) == wanted] for wanted in (True, False)]
+    used = [*tape.watched_variables(), *posterior.trainable_variables]
+    others = without(model.trainable_variables, used)
+    return [without(model.trainable_variables, others), others]
 
 
 def _flat(parts: list[tf.Tensor]) -> tf.Tensor:

@@ -12,6 +12,7 @@ from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
 from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
+from tfp_aevb.layers.sizes import as_size
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -39,7 +40,8 @@ class LowRankGaussianPosterior(NetworkDistribution):
     def __init__(
         self, latent_dim: int, rank: int = 2, hidden_units: Sequence[int] = (500,), **kwargs
     ) -> None:
-        if not 1 <= rank <= latent_dim:
+        latent_dim, rank = as_size("latent_dim", latent_dim), as_size("rank", rank)
+        if rank > latent_dim:
             raise ValueError(f"`rank` must be 1 to `latent_dim` ({latent_dim}), got {rank}")
         super().__init__(self.params_size(latent_dim, rank), hidden_units, **kwargs)
         self.latent_dim = latent_dim
@@ -100,8 +102,8 @@ class FlowPosterior(NetworkDistribution):
         context_size: int = 16,
         **kwargs,
     ) -> None:
-        if context_size < 1:
-            raise ValueError(f"`context_size` must be positive, got {context_size}")
+        latent_dim = as_size("latent_dim", latent_dim)
+        context_size = as_size("context_size", context_size)
         super().__init__(2 * latent_dim + context_size, hidden_units, **kwargs)
         self.steps = flow_networks(
             kind,
@@ -177,6 +179,7 @@ class ConstrainedPosterior(NetworkDistribution):
     ) -> None:
         if support not in CONSTRAINTS:
             raise ValueError(f"`support` must be one of {', '.join(CONSTRAINTS)}, got {support!r}")
+        latent_dim = as_size("latent_dim", latent_dim)
         size = self.params_size(latent_dim, support)
         if size < 1:
             raise ValueError(f"a simplex needs a `latent_dim` of 2 or more, got {latent_dim}")

@@ -26,6 +26,7 @@ from tfp_aevb.structured.parts import Joint, Values
 from tfp_aevb.structured.supports import Supports
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
+from tfp_aevb.variables import without
 
 KL_DRAWS = 10
 MEAN_DRAWS = 100  # of discrete latents, for reconstructions
@@ -319,8 +320,8 @@ class JointAEVB(AEVB):
     @property
     def penalised_variables(self) -> list[tf.Variable]:
         """All but those of q(theta), whose prior is in the bound."""
-        own = {v.ref() for v in self._theta.variables} if self._theta else set()
-        return [v for v in self.trainable_variables if v.ref() not in own]
+        own = self._theta.variables if self._theta else []
+        return without(self.trainable_variables, own)
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
         return self.encoder(x)  # NaN and all: it tells which latents are known

@@ -15,12 +15,20 @@ from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_p
 from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
+from tfp_aevb.training.keras_objects import (
+    KerasFiles,
+    as_optimizer,
+    check_callbacks,
+    check_optimizer_is_free,
+    check_precision,
+)
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
+from tfp_aevb.variables import distinct
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
@@ -46,7 +54,7 @@ class NonFiniteBoundError(FloatingPointError):
         self.step = step
 
 
-class FusedModel(WeightAverages, tf_keras.Model):
+class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     """Keras training with one compiled loop over batches: the package's only training path.
 
     Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
@@ -70,7 +78,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
         seed: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
+        # In float32 whatever the global policy: it would round what `model(x)` is given.
+        super().__init__(dtype="float32", **kwargs)
         if parameter_prior not in (None, "normal"):
             raise ValueError(f"`parameter_prior` must be None or 'normal', got {parameter_prior!r}")
         if num_data is not None and num_data < 1:
@@ -100,6 +109,10 @@ class FusedModel(WeightAverages, tf_keras.Model):
         """The parameters that `parameter_prior` is a prior of."""
         return self.trainable_variables
 
+    def _dedup_weights(self, weights: list[tf.Variable]) -> list[tf.Variable]:
+        # tf_keras's own goes by Python objects, and would train a variable once for each.
+        return distinct(weights)
+
     def compile(
         self,
         optimizer: Any = "adam",
@@ -123,7 +136,13 @@ class FusedModel(WeightAverages, tf_keras.Model):
             ema_momentum: of an exponential moving average of the weights, which `evaluate` and
                 validation use; see `adopt_averages`. 0: none.
             **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
+
+        Raises:
+            ValueError: if the optimizer is none of tf_keras's present ones, or belongs to another
+                model; if a layer computes in float16, or a variable is of 16 bits; or if an
+                argument is not known.
         """
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
         unknown = set(kwargs) - {"run_eagerly"}
         if unknown:
             raise ValueError(
@@ -134,6 +153,9 @@ class FusedModel(WeightAverages, tf_keras.Model):
             raise ValueError(f"`jit_compile` must be True, False or 'auto', got {jit_compile!r}")
         if steps_per_execution is not None and steps_per_execution < 1:
             raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
+        optimizer = as_optimizer(optimizer)
+        check_precision(self)
+        check_optimizer_is_free(optimizer, self.trainable_variables)
         if jit_compile in (None, "auto"):
             jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
         self._largest_block = steps_per_execution
@@ -205,6 +227,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         """
         del y
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
+        check_callbacks(kwargs.get("callbacks"))
         if validation_split:
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
@@ -250,6 +273,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         the same numbers.
         """
         del y
+        check_callbacks(kwargs.get("callbacks"))
         if kwargs.get("_use_cached_eval_dataset"):
             with self._own_blocks(), self._averaged_weights():
                 return super().evaluate(x, **kwargs)
@@ -265,6 +289,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
+        check_callbacks(kwargs.get("callbacks"))
         # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
         with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
