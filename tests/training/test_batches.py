@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_one_line
+from tfp_aevb.training.batch_parts import check_target
 from tfp_aevb.training.batches import MAX_BLOCK, MAX_BLOCK_BYTES, RowBatches
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.streams import IteratorBatches
@@ -183,11 +184,32 @@ def test_streams_may_have_batches_of_any_sizes(sizes: list[int]) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_streams_take_the_first_of_a_tuple() -> None:
+def test_streams_may_have_the_data_as_their_own_target() -> None:
     batches = IteratorBatches(None, lambda _: None, 1)
-    block = batches.next_block(iter([(X[:5], np.zeros(5)), ((X[5:10], 1), 2)]), 0, 2)
-    for a, b in zip(_pixels(block), (X[:5], X[5:10]), strict=True):
+    gaps = np.where(X == 7.0, np.nan, X)
+    elements = [(X[:5],), (X[5:10], None), (X[10:15], X[10:15].copy()), X[15:]]
+    block = batches.next_block(iter(elements), 0, 4)
+    for a, b in zip(_pixels(block), (X[:5], X[5:10], X[10:15], X[15:]), strict=True):
         np.testing.assert_array_equal(a, b)
+    check_target(gaps, gaps.copy())
+
+
+@pytest.mark.parametrize(
+    ("element", "parts"),
+    [
+        ((X, np.zeros(len(X))), ("ds.map(lambda x, y: x)", "GaussianNoise")),
+        ((X, X + 1.0), ("ds.map(lambda x, y: x)",)),
+        ((X, X[:5]), ("ds.map(lambda x, y: x)",)),
+        ((X, [["a"], ["b", "c"]]), ("target",)),
+        ((X, X, np.ones(len(X)), 1), ("(x, x, weights)", "4")),
+        ((), ("(x, x, weights)", "0")),
+        ({"image": X}, ("one array", "dict")),
+        (((X, X), X), ("one array", "tuple")),
+    ],
+)
+def test_what_else_batches_bring_along_is_refused(element, parts: tuple[str, ...]) -> None:
+    batches = IteratorBatches(None, lambda _: None, 1)
+    assert_one_line(lambda: batches.next_block(iter([element]), 0, 1), ValueError, *parts)
 
 
 def test_every_block_of_a_stream_is_checked() -> None:

@@ -13,7 +13,7 @@ from tfp_aevb.layers.noise import DiagonalGaussian
 from tfp_aevb.model import AEVB, ConditionalDistribution
 from tfp_aevb.objectives import OBJECTIVES, Bound, minibatch_bound
 from tfp_aevb.training.loops import Minibatch
-from tfp_aevb.training.observations import is_array
+from tfp_aevb.training.observations import Observations, is_array
 from tfp_aevb.training.random import as_seed
 
 TARGET_ACCEPTANCE = 0.9
@@ -139,6 +139,15 @@ class MonteCarloEM(AEVB):
             )
         return super().fit(x, *args, **kwargs)
 
+    def stated_num_data(self, x: Observations) -> float | None:
+        """Returns `num_data`, the number of chains, but for rows with weights, whose sum is N."""
+        return self.num_data if x.weights is None else None
+
+    @property
+    def known_num_data(self) -> float | None:
+        """N: as the rows last given to `fit` tell it, before that `num_data`."""
+        return self._fitted_num_data or self.num_data
+
     def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
         """Makes the minibatch's E-step when one is due, then as `FusedModel`."""
         due = self.optimizer.iterations % self.updates_per_batch == 0
@@ -152,7 +161,8 @@ class MonteCarloEM(AEVB):
             for state in (self.chains, self.log_step_sizes, self.chain_means, self.chain_variances)
         )
         updates = tf.cast(self.optimizer.iterations, tf.float32)
-        epochs = updates * batch.size / (self.updates_per_batch * batch.num_data)
+        num_rows = batch.num_data if batch.total_weight is None else self.chains.shape[0]
+        epochs = updates * batch.size / (self.updates_per_batch * num_rows)
         gain = FIRST_GAIN * tf.math.rsqrt(1.0 + epochs)
         if self._fresh_chains:
             start = self.prior_distribution().sample(tf.shape(chains)[0], seed=start_seed)
@@ -187,7 +197,8 @@ class MonteCarloEM(AEVB):
         )
         for state, change in changes:
             # Places behind a short minibatch hold its rows again: they add nothing to them.
-            real = tf.reshape(batch.weights, [-1] + [1] * (change.shape.rank - 1))
+            real = batch.weights if batch.is_real is None else batch.is_real
+            real = tf.reshape(real, [-1] + [1] * (change.shape.rank - 1))
             state.scatter_add(tf.IndexedSlices(real * change, batch.rows))
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:

@@ -27,6 +27,8 @@ class Block(NamedTuple):
         first_step: number of the first of them, for the random streams.
         num_data: [K] float32, N of Equation 8 at each step.
         scale, dynamic_binarization: see `Observations`.
+        weights: [K, places] float32, how often each datapoint counts, 0 for padding; `None` where
+            each counts once.
     """
 
     data: tf.Tensor | None
@@ -40,17 +42,20 @@ class Block(NamedTuple):
     num_data: np.ndarray
     scale: float
     dynamic_binarization: bool
+    weights: np.ndarray | None = None
 
 
 class RowBatches:
     """Minibatches of an array, in an order that is a function of (seed, step).
 
-    Each epoch goes through a permutation of its own; its last minibatch may be short.
+    Each epoch goes through a permutation of its own; its last minibatch may be short. Rows whose
+    weight is 0 come in none. The weights of the others are divided by their mean, so that the mean
+    over a minibatch estimates the weighted mean over the data without a bias.
 
     Args:
         x: the data.
         batch_size: M.
-        num_data: N of Equation 8; `len(x)` by default.
+        num_data: N of Equation 8; by default the sum of the weights, `len(x)` without.
         shuffle_seed: `None` keeps the rows' order.
         num_devices: M's places are padded to a multiple of it.
         on_device: hold the data on the device and send row numbers, else send pixels. The
@@ -62,7 +67,7 @@ class RowBatches:
         self,
         x: Observations,
         batch_size: int,
-        num_data: int | None,
+        num_data: float | None,
         shuffle_seed: int | None,
         *,
         num_devices: int,
@@ -72,15 +77,21 @@ class RowBatches:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
         self._x = x
-        self._batch_size = min(batch_size, len(x))
+        self._weights = x.relative_weights()
+        self._order = self._used = np.arange(len(x), dtype=np.int32)
+        if x.weights is not None:
+            self._order = self._used = self._used[x.weights > 0.0]
+        num_used = len(self._used)
+        self._batch_size = min(batch_size, num_used)
         self._places = round_up(self._batch_size, num_devices)
-        self._num_data = num_data or len(x)
+        self.num_data = x.total_weight
+        self._num_data = num_data or self.num_data
         self._shuffle_seed = shuffle_seed
         self._data = tf.constant(x.x) if on_device else None
         self._updates_per_batch = updates_per_batch
-        self.steps_per_epoch = -(-len(x) // self._batch_size) * updates_per_batch
+        self.steps_per_epoch = -(-num_used // self._batch_size) * updates_per_batch
         self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * self._places)
-        self._epoch, self._order = -1, np.arange(len(x), dtype=np.int32)
+        self._epoch = -1
 
     def next_block(
         self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
@@ -117,13 +128,14 @@ class RowBatches:
             batch_size=self._batch_size,
             num_data=self._num_data,
             data=self._data,
+            weights=None if self._weights is None else self._weights[rows],
         )
 
     def _rows(self, step: int) -> np.ndarray:
         epoch, update = divmod(step, self.steps_per_epoch)
         if self._shuffle_seed is not None and epoch != self._epoch:
             generator = numpy_generator(self._shuffle_seed, "epoch order", epoch)
-            self._epoch, self._order = epoch, generator.permutation(len(self._x)).astype(np.int32)
+            self._epoch, self._order = epoch, self._used[generator.permutation(len(self._used))]
         first = update // self._updates_per_batch * self._batch_size
         return self._order[first : first + self._batch_size]
 
@@ -155,8 +167,9 @@ def make_block(
     num_steps: int,
     first_step: int,
     batch_size: int,
-    num_data: int | None,
+    num_data: float | None,
     data: tf.Tensor | None = None,
+    weights: np.ndarray | None = None,
     part: int = 0,
     num_parts: int = 1,
 ) -> Block:
@@ -171,9 +184,14 @@ def make_block(
         batch_size: M.
         data: where `values` are rows of it.
         num_data: N, or `None` for the number of datapoints used up to each step.
+        weights: [K, places], how often each datapoint counts; of what is behind a minibatch's size
+            they are not used.
         part: which part of the minibatches the values are.
         num_parts: of how many.
     """
+    if weights is not None:
+        is_real = np.arange(values.shape[1]) < sizes[:, np.newaxis]
+        weights = np.where(is_real, weights, 0.0).astype(np.float32)
     seen = (first_step + 1 + np.arange(len(sizes))) * batch_size
     return Block(
         data=data,
@@ -189,6 +207,7 @@ def make_block(
         ),
         scale=x.scale,
         dynamic_binarization=x.dynamic_binarization,
+        weights=weights,
     )
 
 

@@ -13,6 +13,7 @@ from tfp_aevb.data.stream import Stream
 from tfp_aevb.graphs import xla_failures_named
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.averages import WeightAverages
+from tfp_aevb.training.batch_parts import split_parts
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.keras_objects import (
@@ -26,13 +27,14 @@ from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
-from tfp_aevb.training.sources import Batches, evaluation_source, training_source
-from tfp_aevb.training.streams import StreamBatches
+from tfp_aevb.training.sources import Batches, evaluation_source, given_data, training_source
+from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 from tfp_aevb.variables import distinct
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
 SECONDS_PER_BLOCK = 1.0
+ONLY_ZEROS = "weights must not all be 0: no datapoint counted"
 METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
@@ -194,6 +196,8 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         y: Any = None,
         batch_size: int | None = None,
         *,
+        sample_weight: Any = None,
+        class_weight: None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         validation_batch_size: int | None = None,
@@ -205,12 +209,17 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
 
         Args:
             x: array [N, ...event], `Observations`, a `Stream`, or a `tf.data.Dataset` or
-                generator of batches `x` or `(x, anything)`.
-            y: ignored; `fit(x, x)` is `fit(x)`.
+                generator of batches `x`, `(x, x)` or, with weights, `(x, x, w)` or `(x, None, w)`.
+            y: nothing, or `x` itself: `fit(x, x)` is `fit(x)`.
             batch_size: M, for arrays and streams (default 100).
+            sample_weight: [N], how often each row of an array counts: N of Equation 8 is their sum,
+                and the loss of a minibatch 1/M sum{ w[i] / mean(w) L(x[i]) }, unbiased for the
+                weighted mean. Batches' own weights are not divided by a mean, which is not known:
+                their mean should be 1, and `num_data` their sum. All metrics are weighted means.
+            class_weight: refused: there are no classes.
             validation_split: fraction of `x`, from its end, to validate on.
             validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
-                that starts so.
+                `(x, x)`, `(x, x, w)` or `(x, None, w)` of arrays.
             validation_batch_size: for arrays.
             shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch).
             steps_per_epoch: updates in an epoch; by default as many as the data give.
@@ -225,16 +234,17 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
                 reported or takes worse values of it for better ones.
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
-        del y
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         check_callbacks(kwargs.get("callbacks"))
+        if class_weight is not None:
+            raise ValueError("`class_weight` has no classes here; give `sample_weight` [N]")
+        x = given_data(self, x, y, sample_weight)
         if validation_split:
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
             rows = as_observations(x, self.allows_missing)
             x, validation_data = split_off(rows, validation_split)
-        if isinstance(validation_data, tuple):
-            validation_data = validation_data[0]
+        validation_data = given_data(self, *split_parts(validation_data))
         train = training_source(self, x, batch_size or 100, shuffle)
         self._fitted_num_data = train.num_data
         steps_per_epoch = steps_per_epoch or train.steps
@@ -253,39 +263,60 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
             self.restart_averages()  # the weights may have been set since `compile`
         try:
             with self._own_blocks(single=True) if uncounted else contextlib.nullcontext():
-                return super().fit(
+                history = super().fit(
                     train.x,
                     validation_data=validation_data,
                     steps_per_epoch=steps_per_epoch,
                     **kwargs,
                 )
+            if isinstance(train.batches, IteratorBatches) and train.batches.only_zeros:
+                raise ValueError(ONLY_ZEROS)
+            return history
         finally:
             if isinstance(train.batches, StreamBatches):
                 train.batches.close()
             self._train_batches, self._eval_batches = None, outer_eval_batches
 
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *,
+        sample_weight: Any = None,
+        **kwargs,
     ) -> Any:
         """Averages the bound over datapoints; arguments and result as `tf_keras.Model.evaluate`.
 
+        Data, `y` and weights are as in `fit`: with weights w, sum{ w[i] L(x[i]) } / sum{ w[i] }.
         The draws depend on the model's seed and the batch's position alone: evaluating twice gives
         the same numbers.
         """
-        del y
         check_callbacks(kwargs.get("callbacks"))
         if kwargs.get("_use_cached_eval_dataset"):
             with self._own_blocks(), self._averaged_weights():
-                return super().evaluate(x, **kwargs)
+                return self._evaluated(x, **kwargs)
+        x = given_data(self, x, y, sample_weight)
         outer_eval_batches = self._eval_batches
         source = evaluation_source(self, x, batch_size)
         self._eval_batches = source.batches
         try:
             uncounted = kwargs.get("steps") is None and source.has_unknown_length
             with self._own_blocks(single=uncounted), self._averaged_weights():
-                return super().evaluate(source.x, **kwargs)
+                return self._evaluated(source.x, **kwargs)
         finally:
             self._eval_batches = outer_eval_batches
+
+    def _evaluated(self, x: Any, **kwargs) -> Any:
+        result = super().evaluate(x, **kwargs)
+        if not self.averages[0].count.numpy():
+            raise ValueError(ONLY_ZEROS)
+        return result
+
+    def stated_num_data(self, x: Observations) -> float | None:
+        """Returns N as given to the model for training on `x`; `None` if the data tell it."""
+        del x
+        return self.num_data
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
@@ -298,7 +329,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     _eval_batches: Batches | None = None
     # Steps in a block at most; `None`: as many as take about a second.
     _largest_block: int | None = None
-    _fitted_num_data: int | None = None
+    _fitted_num_data: float | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
 
@@ -316,7 +347,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         return bool(self.jit_compile) if self._is_compiled else self.suits_xla
 
     @property
-    def known_num_data(self) -> int | None:
+    def known_num_data(self) -> float | None:
         """N: as given, or else as the data last given to `fit` tell it."""
         return self.num_data or self._fitted_num_data
 
@@ -385,7 +416,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
                 done += num_steps
                 if train:
                     self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
-                    self._fitted_num_data = int(block.num_data[num_steps - 1])
+                    self._fitted_num_data = float(block.num_data[num_steps - 1])
                 else:
                     counter.assign_add(num_steps)
             if self._largest_block is None:
@@ -413,6 +444,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     def minibatch_loss(self, values: tf.Tensor, batch: Minibatch) -> tf.Tensor:
         """Returns minus the mean of `values` [B] nats, penalised by the parameters' prior.
 
+        It is the mean over the minibatch's M datapoints of each one's weight times its value.
         As in Keras, what layers' regularisers and `add_loss` ask for is added as it is, once, to
         the loss of a datapoint.
         """
@@ -425,13 +457,28 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         return loss
 
     def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
-        """Returns `training_loss` and its gradients with respect to the trainable variables."""
+        """Returns the loss to report, the bound, and the gradients of `training_loss`.
+
+        The gradients are those with respect to the trainable variables.
+        """
         variables = self.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             with layer_calls(self, True, batch.seed):
                 loss, bound = self.training_loss(batch)
-        return loss, bound, tape.gradient(loss, variables)
+                reported = self.reported_loss(loss, batch)
+        return reported, bound, tape.gradient(loss, variables)
+
+    def reported_loss(self, loss: tf.Tensor, batch: Minibatch) -> tf.Tensor:
+        """Returns the loss that metrics average: of a minibatch with weights the weighted mean.
+
+        There `training_loss` divides by M, the number of datapoints, not by their weights' sum.
+        """
+        if batch.total_weight is None:
+            return loss
+        penalty = self.minibatch_loss(tf.zeros_like(batch.weights), batch)
+        total = batch.size * (loss - penalty) + batch.total_weight * penalty
+        return tf.math.divide_no_nan(total, batch.total_weight)
 
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the trainable variables by the loss' gradients, summed over devices."""

@@ -27,13 +27,17 @@ class Minibatch(NamedTuple):
 
     Attributes:
         x: [B, ...event].
-        weights: [B], 1 for a datapoint and 0 for padding.
+        weights: [B], how often each datapoint counts: 1, or its weight; 0 for padding.
         size: M, datapoints in the whole minibatch, scalar.
         num_data: N of Equation 8, scalar.
         num_devices: that share the minibatch.
         seed: [2] int32.
         rows: [B] int32, which of an array's rows they are; `None` where the pixels are sent.
         step: updates before this one, scalar int64; `None` in evaluation.
+        is_real: [B], 1 for a datapoint and 0 for padding, where datapoints have weights of their
+            own; `None` where `weights` says it.
+        total_weight: scalar, the sum of the whole minibatch's `weights`, where datapoints have
+            weights of their own; `None` where it is M.
     """
 
     x: tf.Tensor
@@ -44,6 +48,8 @@ class Minibatch(NamedTuple):
     seed: tf.Tensor
     rows: tf.Tensor | None = None
     step: tf.Tensor | None = None
+    is_real: tf.Tensor | None = None
+    total_weight: tf.Tensor | None = None
 
 
 def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
@@ -101,18 +107,29 @@ def _minibatch(
         binarization = step_seeds(model.seed, purpose, shared_by, model.retries).binarization
     x = read_values(values, block.scale, block.dynamic_binarization, binarization)
     size = tf.gather(block.sizes, i)
-    weights = tf.cast(start + tf.range(rows) < size, tf.float32)
+    places = start + tf.range(rows)
+    weights = tf.cast(places < size, tf.float32)
     size = tf.cast(size, tf.float32)
     num_data = tf.gather(block.num_data, i)
     trained_step = step if purpose == "train" else None
-    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, trained_step)
+    batch = Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, trained_step)
+    if block.weights is None:
+        return batch
+    own = tf.gather(block.weights, i)
+    return batch._replace(
+        weights=tf.gather(own, places), is_real=weights, total_weight=tf.reduce_sum(own)
+    )
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
-    """Sums over datapoints of the loss and of the bound's terms, in float64."""
+    """Sums over datapoints, each as often as it counts, of the loss and the bound's terms."""
     real = batch.weights > 0.0
     parts = [tf.cast(tf.where(real, part, 0.0), tf.float64) for part in bound]
-    return [tf.cast(loss, tf.float64) * tf.cast(batch.size, tf.float64), *map(tf.reduce_sum, parts)]
+    count = batch.size
+    if batch.total_weight is not None:
+        weights, count = tf.cast(batch.weights, tf.float64), batch.total_weight
+        parts = [weights * part for part in parts]
+    return [tf.cast(loss, tf.float64) * tf.cast(count, tf.float64), *map(tf.reduce_sum, parts)]
 
 
 def _step(
@@ -124,6 +141,7 @@ def _step(
     else:
         with layer_calls(model, False, batch.seed):
             (loss, bound), gradients = model.training_loss(batch), []
+            loss = model.reported_loss(loss, batch)
     return _sums(loss, bound, batch), gradients
 
 
@@ -143,7 +161,11 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
         [tf.constant(0), tf.constant(True), *totals],
     )
     steps = tf.range(tf.shape(block.sizes)[0])
-    count = tf.reduce_sum(tf.cast(tf.where(steps < done, block.sizes, 0), tf.float64))
+    if block.weights is None:
+        count = tf.reduce_sum(tf.cast(tf.where(steps < done, block.sizes, 0), tf.float64))
+    else:
+        counts = tf.reduce_sum(tf.cast(block.weights, tf.float64), axis=1)
+        count = tf.reduce_sum(tf.where(steps < done, counts, 0.0))
     for metric, total in zip(model.averages, totals, strict=True):
         metric.total.assign(total)
         metric.count.assign_add(count)
@@ -164,12 +186,13 @@ def _with_parameters_checked(
 def _device_step(
     model: "FusedModel", purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
-    """Returns one device's sums, gradients and number of datapoints."""
+    """Returns one device's sums, gradients and number of datapoints, each as often as it counts."""
     num_devices = model.distribute_strategy.num_replicas_in_sync
     start = device * (block.places // num_devices)
     with batch_rows(device, start, block.batch_size):
         batch = _minibatch(model, purpose, block, i, start, num_devices)
-        return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
+        weights = batch.weights if block.weights is None else tf.cast(batch.weights, tf.float64)
+        return *_step(model, purpose, batch), tf.reduce_sum(weights)
 
 
 def _summed_over_devices(tensors: list[tf.Tensor | None]) -> list[tf.Tensor | None]:

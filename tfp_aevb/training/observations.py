@@ -1,5 +1,6 @@
 """Training data as the compiled loop reads them: scaled and binarised at each use."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.layers.noise import uniform_like
+from tfp_aevb.training.batch_parts import as_weights
 from tfp_aevb.training.supports import check_unit_range, check_values
 
 _PART = 1 << 18
@@ -24,10 +26,11 @@ class Observations:
         dynamic_binarization: replace each scaled pixel by a Bernoulli draw with that mean,
             a fresh one at each use.
         allow_missing: accept NaN for what is missing; for models that marginalise it.
+        weights: [N], how often each datapoint counts, finite and at least 0; by default once.
 
     Raises:
         ValueError: if `x` is empty, not numeric, or has NaN or infinite values; if `scale` is not
-            positive; or if pixels to binarise are outside [0, 1].
+            positive; if pixels to binarise are outside [0, 1]; or if weights are wrong or all 0.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Observations:
         scale: float = 1.0,
         dynamic_binarization: bool = False,
         allow_missing: bool = False,
+        weights: Any = None,
     ) -> None:
         if not 0.0 < scale < np.inf:
             raise ValueError(f"`scale` must be positive and finite, got {scale}")
@@ -44,6 +48,9 @@ class Observations:
         self.allow_missing = allow_missing
         self.scale = float(scale)
         self.dynamic_binarization = dynamic_binarization
+        self.weights = None if weights is None else as_weights(weights, len(self.x))
+        if self.weights is not None and not self.weights.any():
+            raise ValueError("weights must not all be 0: no datapoint would count")
         if dynamic_binarization:
             check_unit_range(self._known(), self.scale, "dynamic binarisation")
 
@@ -61,7 +68,34 @@ class Observations:
             scale=self.scale,
             dynamic_binarization=self.dynamic_binarization,
             allow_missing=self.allow_missing,
+            weights=None if self.weights is None else self.weights[rows],
         )
+
+    def weighted(self, weights: Any) -> "Observations":
+        """Returns the same datapoints with these weights [N].
+
+        Raises:
+            ValueError: if they have weights already, or these are wrong.
+        """
+        if self.weights is not None:
+            raise ValueError("the data have weights already; leave `sample_weight` out")
+        weighted = copy.copy(self)
+        weighted.weights = as_weights(weights, len(self))
+        return weighted[:]
+
+    @property
+    def total_weight(self) -> float:
+        """N: how many datapoints these are, each as often as it counts."""
+        return len(self) if self.weights is None else float(self.weights.sum())
+
+    def relative_weights(self) -> np.ndarray | None:
+        """Returns the weights [N] over the mean of those above 0, float32; `None` if all are 1."""
+        if self.weights is None:
+            return None
+        used = self.weights[self.weights > 0.0]
+        if (used == used[0]).all():
+            return None
+        return (self.weights / used.mean()).astype(np.float32)
 
     def check_support(self, support: str) -> None:
         """Raises a `ValueError` unless the values read lie in a likelihood's support.

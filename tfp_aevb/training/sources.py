@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
+import tf_keras
 
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.training.batch_parts import check_target, with_target
 from tfp_aevb.training.batches import RowBatches
 from tfp_aevb.training.devices import worker_place
-from tfp_aevb.training.observations import as_observations, is_array
+from tfp_aevb.training.observations import Observations, as_observations, is_array
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 
 if TYPE_CHECKING:
@@ -31,8 +33,36 @@ class Source(NamedTuple):
     batches: Batches
     x: Any
     steps: int | None = None
-    num_data: int | None = None
+    num_data: float | None = None
     has_unknown_length: bool = False
+
+
+def given_data(model: "FusedModel", x: Any, y: Any, sample_weight: Any) -> Any:
+    """Returns what `fit(x, y, sample_weight=...)` and its kin have to work on.
+
+    Args:
+        model: the model.
+        x: data of any kind that `fit` takes.
+        y: a target, `None` or `x` itself.
+        sample_weight: how often each row of an array counts, or `None`.
+
+    Returns:
+        `x`; an array with weights as `Observations`.
+
+    Raises:
+        ValueError: if there is another target, or weights that cannot be used.
+    """
+    if not is_array(x):
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "`y` and `sample_weight` are for arrays; data in batches bring their weights "
+                "along, as (x, x, weights)"
+            )
+        return x
+    check_target(x.x if isinstance(x, Observations) else x, getattr(y, "x", y))
+    if sample_weight is None:
+        return x
+    return as_observations(x, model.allows_missing).weighted(sample_weight)
 
 
 def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool) -> Source:
@@ -69,13 +99,13 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
     rows = RowBatches(
         x,
         batch_size,
-        model.num_data,
+        model.stated_num_data(x),
         model.seed if shuffle else None,
         num_devices=num_devices,
         on_device=True,
         updates_per_batch=model.updates_per_batch,
     )
-    return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, len(x))
+    return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, rows.num_data)
 
 
 def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> Source:
@@ -104,13 +134,37 @@ def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> So
     return Source(rows, _step_numbers(num_devices, rows.steps_per_epoch), rows.steps_per_epoch)
 
 
-def _iterator_source(model: "FusedModel", x: Any, num_data: int | None) -> Source:
+def _iterator_source(model: "FusedModel", x: Any, num_data: float | None) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
     batches = IteratorBatches(num_data, model.check_observations, num_devices, model.allows_missing)
+    x = _with_targets(x)
     is_unknown = not isinstance(x, tf.data.Dataset) or (
         int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
     )
     return Source(batches, x, has_unknown_length=is_unknown)
+
+
+class _WithTargets(tf_keras.utils.Sequence):
+    """A Keras sequence whose weighted batches all have a target."""
+
+    def __init__(self, sequence: tf_keras.utils.Sequence) -> None:
+        self._sequence = sequence
+
+    def __len__(self) -> int:
+        return len(self._sequence)
+
+    def __getitem__(self, index: int) -> Any:
+        return with_target(self._sequence[index])
+
+    def on_epoch_end(self) -> None:
+        self._sequence.on_epoch_end()
+
+
+def _with_targets(x: Any) -> Any:
+    """Returns batches `x` such that Keras does not drop the weights of (x, None, weights)."""
+    if isinstance(x, tf_keras.utils.Sequence):
+        return _WithTargets(x)
+    return map(with_target, x) if hasattr(x, "__next__") else x
 
 
 def _is_endless(x: Any) -> bool:
