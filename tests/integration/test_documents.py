@@ -115,7 +115,7 @@ def test_the_readme_s_results_are_rows_of_the_page_of_results() -> None:
 def assert_same_output(found: str, shown: str) -> None:
     """Fails unless the two texts agree in words, and in numbers within 3% or 0.11.
 
-    Training amplifies the rounding in which processors differ, and numbers are shown with few digits.
+    Training amplifies the rounding in which processors differ, and few digits are shown.
     """
     assert NUMBER.sub("#", found).split() == NUMBER.sub("#", shown).split()
     numbers = (map(float, NUMBER.findall(text)) for text in (found, shown))

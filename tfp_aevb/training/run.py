@@ -53,8 +53,8 @@ def train_and_evaluate(
 
     With `config.patience` training may end before.
 
-    Everything of the run is written to `workdir` (docs/commands.md). Calling it again resumes from the
-    newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
+    Everything of the run is written to `workdir` (docs/commands.md). Calling it again resumes from
+    the newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
 
     Args:
         config: the settings.
