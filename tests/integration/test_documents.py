@@ -113,14 +113,14 @@ def test_the_readme_s_results_are_rows_of_the_page_of_results() -> None:
 
 
 def assert_same_output(found: str, shown: str) -> None:
-    """Fails unless the two texts agree in words, and in numbers within 5% or 0.06.
+    """Fails unless the two texts agree in words, and in numbers within 3% or 0.11.
 
-    Training amplifies the rounding in which processors differ.
+    Training amplifies the rounding in which processors differ, and few digits are shown.
     """
     assert NUMBER.sub("#", found).split() == NUMBER.sub("#", shown).split()
     numbers = (map(float, NUMBER.findall(text)) for text in (found, shown))
     for value, expected in zip(*numbers, strict=True):
-        assert value == pytest.approx(expected, rel=0.05, abs=0.06), (found, shown)
+        assert value == pytest.approx(expected, rel=0.03, abs=0.11), (found, shown)
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)

@@ -53,8 +53,8 @@ def train_and_evaluate(
 
     With `config.patience`, or by a callback that says so, training may end before.
 
-    Everything of the run is written to `workdir` (see README). Calling it again resumes from the
-    newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
+    Everything of the run is written to `workdir` (docs/commands.md). Calling it again resumes from
+    the newest checkpoint: parameters, optimizer slots, order and random streams continue exactly.
 
     Args:
         config: the settings.
