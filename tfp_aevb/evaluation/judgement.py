@@ -66,7 +66,7 @@ class Training(NamedTuple):
         return self.steps[place], self.bounds[place]
 
 
-def divergence(found: Training) -> str:
+def divergence(found: Training, remedies: str = REMEDIES) -> str:
     """Says that training ran away; empty if it did not.
 
     So it did if the bound ends far below that of constants, or below it after it was above.
@@ -85,13 +85,15 @@ def divergence(found: Training) -> str:
         beside = f", and a model without latents has {found.constants:,.1f}"
     return (
         f"Training diverged: the bound ended at {worst:,.1f} nats, with a KL term of "
-        f"{found.kl:,.1f}; {seen}{beside}. The model is good for nothing. {REMEDIES}"
+        f"{found.kl:,.1f}; {seen}{beside}. The model is good for nothing. {remedies}"
     )
 
 
 def of_training(found: Training) -> list[str]:
-    """Returns what is to be said of a run, divergence apart."""
-    notes = [] if divergence(found) else [*_of_fit(found), *_of_course(found)]
+    """Returns what is to be said of a run that did not diverge."""
+    if divergence(found):
+        return []
+    notes = [*_of_fit(found), *_of_course(found)]
     if found.kl > LARGE_KL * found.num_latents:
         notes.append(
             f"The KL term is {found.kl:,.1f} nats, {found.kl / found.num_latents:,.0f} for each of "
@@ -138,8 +140,8 @@ def _of_course(found: Training) -> list[str]:
     bounds, quarter = np.asarray(found.bounds, np.float64), len(found.bounds) // 4
     if quarter < QUARTER_ROWS:
         return []
-    # Of means over quarters: that two of one level differ so much by chance is rare.
-    noise = 3.0 * float(np.diff(bounds[-2 * quarter :]).std()) / math.sqrt(quarter)
+    # Of means over quarters: that they differ so much by chance is rare.
+    noise = 4.0 * float(np.diff(bounds[-2 * quarter :]).std()) / math.sqrt(quarter)
     step, best = found.best
     reached = abs(best - bounds[0]) if best > bounds[0] else abs(best)
     means = np.convolve(bounds, np.ones(quarter), "valid") / quarter
@@ -217,8 +219,8 @@ def _of_weights(estimator: str, sizes: np.ndarray, num_samples: int) -> str:
     return (
         f"The values of {few:.1%} of the datapoints rest on fewer than {least:g} effective "
         f"{'chains' if annealed else 'samples'} of {num_samples:,}: they are too low by an unknown "
-        f"amount, for q(z|x) is far from p(z|x) there. Take more --num_samples{other}, or train "
-        "longer or with a richer --posterior."
+        "amount, for the draws are few or q(z|x) is far from p(z|x) there. Take more "
+        f"--num_samples{other}, or train longer or with a richer --posterior."
     )
 
 
