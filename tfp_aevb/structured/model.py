@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.keras_versions import refuse_other_keras
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.model import AEVB, ModelSample
 from tfp_aevb.model_parts import check_distribution
@@ -107,6 +108,7 @@ class JointAEVB(AEVB):
         objective: str = "sgvb_a",
         **kwargs,
     ) -> None:
+        refuse_other_keras("the encoder", encoder)
         names = [observed] if isinstance(observed, str | int) else list(observed)
         parts = Joint(joint, names, given, partly_observed, global_latents)
         check_model(parts)

@@ -141,7 +141,18 @@ def _verified(path: Path) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest().encode() in expected else None
 
 
+def _has_doubles(saved: dict[str, np.ndarray]) -> bool:
+    """Whether kernels of the model are saved twice."""
+    kernels = [value.tobytes() for key, value in saved.items() if re.match("model.*kernel", key)]
+    return 2 * len(set(kernels)) == len(kernels)
+
+
 def _assign(state: dict[str, tf.Variable], saved: dict[str, np.ndarray], path: Path) -> None:
+    if len(saved) > len(state) and saved.keys() - state.keys() and _has_doubles(saved):
+        raise ValueError(
+            f"checkpoint {path} is of mixed precision in an earlier version, which trained every "
+            "variable twice; train the run anew"
+        )
     if saved.keys() != state.keys():
         raise ValueError(f"checkpoint {path} is of another model: its variables differ")
     for name, variable in state.items():

@@ -18,10 +18,12 @@ from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.keras_objects import (
     KerasFiles,
+    Mean,
     as_optimizer,
     check_callbacks,
     check_optimizer_is_free,
     check_precision,
+    check_strategy,
 )
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
@@ -92,7 +94,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         # Restores after a non-finite bound: each gives the rest of the run other noise.
         self.retries = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
         # Sums of nats over datapoints in float64: exact averages over any number of batches.
-        self.averages = [tf_keras.metrics.Mean(name, dtype="float64") for name in METRICS]
+        self.averages = [Mean(name, dtype="float64") for name in METRICS]
 
     @abstractmethod
     def bound(self, x: tf.Tensor, seed: tf.Tensor) -> Bound:
@@ -114,6 +116,21 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     def _dedup_weights(self, weights: list[tf.Variable]) -> list[tf.Variable]:
         # tf_keras's own goes by Python objects, and would train a variable once for each.
         return distinct(weights)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Sets the variables that are no layer's, from a `.keras` or `.weights.h5` file.
+
+        Files of mixed precision that earlier versions wrote hold the layers' variables here again,
+        before `retries`, and averages of these behind the others.
+        """
+        trained, others = len(self._trainable_weights), len(self._non_trainable_weights)
+        values = [store[str(i)] for i in range(len(store.keys()))]
+        if len(values) > trained + others:
+            start = next((i for i, v in enumerate(values) if v.dtype == "int32"), None)
+            if start is not None:
+                kept = values[:trained] + values[start : start + others]
+                store = {str(i): value for i, value in enumerate(kept)}
+        super().load_own_variables(store)
 
     def compile(
         self,
@@ -157,6 +174,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
             raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
         optimizer = as_optimizer(optimizer)
         check_precision(self)
+        check_strategy(self)
         check_optimizer_is_free(optimizer, self.trainable_variables)
         if jit_compile in (None, "auto"):
             jit_compile = self.suits_xla and not kwargs.get("run_eagerly")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -78,6 +79,18 @@ def check_precision(model: tf_keras.Model) -> None:
             )
 
 
+def check_strategy(model: tf_keras.Model) -> None:
+    """Raises a `ValueError` if a variable was made outside of the strategy that is to train it."""
+    inside = tf.distribute.has_strategy()
+    strategy = tf.distribute.get_strategy() if inside else model.distribute_strategy
+    for variable in model.variables:
+        if not strategy.extended.variable_created_in_scope(whole(variable)):
+            raise ValueError(
+                f"variable {variable.name!r} was made outside of {type(strategy).__name__}; make "
+                "all layers, the model and its optimizer inside `strategy.scope()`"
+            )
+
+
 def check_callbacks(callbacks: Any) -> None:
     """Raises a `ValueError` if one of `callbacks` is none of tf_keras, or would fail to save."""
     if callbacks is None or isinstance(callbacks, tf_keras.callbacks.CallbackList):
@@ -102,6 +115,14 @@ def check_path(path: Any, what: str) -> None:
             "weights to any (`save_weights`, `save_weights_only=True`), and to a folder that "
             "serves by `tfp_aevb.export_saved_model(model, folder)`"
         )
+
+
+class Mean(tf_keras.metrics.Mean):
+    """Keras' own, whose state can be read from a file under a strategy too."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Sets the sums: a variable of a strategy takes arrays alone."""
+        super().load_own_variables({key: np.asarray(store[key]) for key in store.keys()})  # noqa: SIM118
 
 
 class KerasFiles(tf_keras.Model):
