@@ -20,7 +20,7 @@ setup(
     packages=find_packages(include=["tfp_aevb", "tfp_aevb.*"]),
     package_data={
         "tfp_aevb": ["py.typed"],
-        "tfp_aevb.reporting": ["template.html", "explorer.js"],
+        "tfp_aevb.runs.report": ["template.html", "explorer.js"],
         "tfp_aevb.data.frey_face": ["README.md", "CITATIONS.bib", "TAGS.txt", "checksums.tsv"],
     },
     python_requires=">=3.11",

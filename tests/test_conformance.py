@@ -12,7 +12,7 @@ import tf_keras
 
 from tests.helpers import assert_same_arrays, binary_data, compiled, weights_of
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.models.aevb import AEVB, posterior_moments
 
 J, D = 2, 6
 NET = {"hidden_units": (5,)}

@@ -10,11 +10,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian
-from tfp_aevb import progress
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation import scores
 from tfp_aevb.evaluation.scores import Scorer, Scores, score, write_scores
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils import progress
 
 EXACT = LinearGaussian()
 

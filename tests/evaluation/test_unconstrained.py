@@ -15,7 +15,7 @@ from tfp_aevb.evaluation import annealed_log_prob, hmc_log_prob, sample_posterio
 from tfp_aevb.evaluation.unconstrained import Unconstrained
 from tfp_aevb.imputation import impute
 from tfp_aevb.layers.flows import Softmax
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 COPIES = 100
 

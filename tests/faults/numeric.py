@@ -45,7 +45,7 @@ def _injected(where: str, tries: int, seed: int, folder: Path) -> Answer:
     import tf_keras
 
     from tests.helpers import binary_data, small_model
-    from tfp_aevb.training.checkpoints import Checkpoints
+    from tfp_aevb.runs.checkpoints import Checkpoints
     from tfp_aevb.training.fused import NonFiniteBoundError
 
     choose, remarks, lost = random.Random(seed), [], 0

@@ -12,7 +12,7 @@ from tfp_aevb.imputation import gaussian_noise
 from tfp_aevb.imputation.blocks import GaussianBlocks
 from tfp_aevb.imputation.chains import LEAPFROG_STEPS, Chains, ChainState, mix
 from tfp_aevb.imputation.importance import WeightedDraws
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 LINEAR = LinearGaussian(latent_dim=2, data_dim=4, seed=0)
 SHIFT, WIDEN = 0.3, 1.2

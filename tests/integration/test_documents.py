@@ -18,7 +18,7 @@ from tfp_aevb.commands.main import VERBS
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
-# Its examples are run by tests/test_reparameterization.py.
+# Its examples are run by tests/layers/test_reparameterization.py.
 WITH_EXAMPLES = [p for p in PAGES if examples(p) and p.name != "reparameterization.md"]
 LABEL = r"(?:Eqs?\.|Algorithm|Appendix|Section|Figure) ?[A-Z0-9][\w.]*"
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")

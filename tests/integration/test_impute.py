@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tests.integration.runs import assert_refused, command
 from tfp_aevb.imputation import impute
-from tfp_aevb.training.data import as_seen
-from tfp_aevb.training.results import load_run, load_run_data
+from tfp_aevb.runs.data import as_seen
+from tfp_aevb.runs.finish import load_run, load_run_data
 
 QUICK = ("--num_samples=10", "--burn_in=4", "--draws=3")
 

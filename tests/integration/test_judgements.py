@@ -11,10 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from tests.helpers import binary_data
 from tests.integration.runs import TINY, command
 from tfp_aevb.evaluation.scores import Scores
-from tfp_aevb.reporting import build
+from tfp_aevb.runs import finish as results
+from tfp_aevb.runs.report import build
+from tfp_aevb.runs.workdir import Workdir
 from tfp_aevb.sklearn import AEVBTransformer
-from tfp_aevb.training import results
-from tfp_aevb.training.workdir import Workdir
 
 
 @pytest.fixture

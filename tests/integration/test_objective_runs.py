@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.integration.runs import TINY, command
 from tfp_aevb.objectives import EVIDENCE_OBJECTIVES
-from tfp_aevb.training.parts import OBJECTIVES
+from tfp_aevb.runs.settings.choices import OBJECTIVES
 
 QUICK = ("vimco",)
 

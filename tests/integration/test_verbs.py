@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.integration.runs import assert_refused, command, copy_of, tree
 from tfp_aevb.evaluation.scores import score
-from tfp_aevb.training.results import load_run, load_run_split
+from tfp_aevb.runs.finish import load_run, load_run_split
 
 VERBS = ("evaluate", "figures", "sample", "export")
 

@@ -9,7 +9,6 @@ import tf_keras
 
 from tests.helpers import assert_one_line, assert_same_arrays, binary_data, compiled
 from tfp_aevb.export import export_saved_model
-from tfp_aevb.full_vb import FullVB
 from tfp_aevb.layers import (
     BernoulliLikelihood,
     ConvDecoder,
@@ -18,7 +17,8 @@ from tfp_aevb.layers import (
     GaussianLikelihood,
     StandardNormalPrior,
 )
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.full_vb import FullVB
 
 RNG = np.random.default_rng(2)
 

@@ -5,7 +5,7 @@ import tf_keras
 
 from tests.helpers import assert_one_line
 from tfp_aevb.layers import MLP, BernoulliLikelihood, DiagonalGaussianPosterior
-from tfp_aevb.training.build import INIT_STDDEV
+from tfp_aevb.runs.build import INIT_STDDEV
 
 ACTIVATIONS = {
     "tanh": np.tanh,

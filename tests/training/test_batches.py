@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_one_line
-from tfp_aevb.training.batch_parts import check_target
+from tfp_aevb.data.batch_parts import check_target
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.training.batches import MAX_BLOCK, MAX_BLOCK_BYTES, RowBatches
-from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.streams import IteratorBatches
 
 NUM_DATA, BATCH = 23, 5

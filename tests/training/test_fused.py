@@ -16,11 +16,11 @@ from tests.helpers import (
     weights_of,
 )
 from tfp_aevb import Stream, layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.training.batches import Block, RowBatches
 from tfp_aevb.training.fused import METRICS, NonFiniteBoundError
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.utils.seeds import step_seeds
 
 tfd = tfp.distributions
 X = binary_data()  # 25 rows: batches of 4 make 7 steps, the last of 1 datapoint

@@ -16,10 +16,12 @@ from tests.helpers import (
     weights_of,
 )
 from tfp_aevb import Stream, layers
-from tfp_aevb.baselines import AblatedAEVB, MonteCarloEM, WakeSleep
-from tfp_aevb.full_vb import FullVB
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.data.observations import Observations
+from tfp_aevb.models.ablated import AblatedAEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.models.monte_carlo_em import MonteCarloEM
+from tfp_aevb.models.wake_sleep import WakeSleep
 
 X = binary_data()  # 25 rows
 W = np.arange(25) % 4  # 0 for seven of them

@@ -57,10 +57,10 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
-    from tfp_aevb.evaluation.report import diagnose
+    from tfp_aevb.evaluation.examination import diagnose
     from tfp_aevb.figures import latent_use_figure, save_figure
-    from tfp_aevb.files import write_json
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.finish import load_run, load_run_split
+    from tfp_aevb.utils.files import write_json
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]

@@ -51,8 +51,8 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.training.data import observations, streamed_parts, table_input
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import observations, streamed_parts, table_input
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     labels: Any  # as an array, or a list that grows while the data are read

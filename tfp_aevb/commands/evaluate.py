@@ -65,8 +65,8 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, bound_note, write_scores
-    from tfp_aevb.training.data import table_input
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.runs.finish import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     if options.input:

@@ -24,7 +24,7 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.export import export_saved_model
-    from tfp_aevb.training.results import load_run
+    from tfp_aevb.runs.finish import load_run
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
     output = options.output or run_dir.saved_model

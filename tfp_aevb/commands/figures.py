@@ -42,9 +42,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.interpolations import draw_interpolations
-    from tfp_aevb.training.pictures import draw_figures
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.interpolations import draw_interpolations
+    from tfp_aevb.runs.pictures import draw_figures
 
     config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
 
 
 class UsageError(Exception):

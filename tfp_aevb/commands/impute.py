@@ -104,9 +104,9 @@ def run(options: SimpleNamespace) -> int:
     import numpy as np
 
     from tfp_aevb import imputation
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.utils.files import write_atomically
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     shape = tuple(run_dir.read()[1]["image_shape"])
@@ -167,9 +167,9 @@ def _impute_table(
     from tfp_aevb import imputation
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import read_cells
-    from tfp_aevb.files import write_text
     from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
-    from tfp_aevb.training.data import table_input
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.utils.files import write_text
 
     y = table_input(options.input, record).x
     columns = as_columns(record["columns"])
@@ -210,7 +210,7 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], model: Any, path: Path
     import numpy as np
 
     from tfp_aevb.figures import imputation_figure, save_figure
-    from tfp_aevb.training.images import white_value
+    from tfp_aevb.runs.images import white_value
 
     names = [name for name in ("original", "observed") if name in arrays]
     white = white_value(model, *(arrays[name][:SHOWN] for name in names))

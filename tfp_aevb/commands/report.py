@@ -38,10 +38,10 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.files import write_text
-    from tfp_aevb.progress import ProgressLine
-    from tfp_aevb.reporting.build import ReportOptions, build_report
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.report.build import ReportOptions, build_report
+    from tfp_aevb.utils.files import write_text
+    from tfp_aevb.utils.progress import ProgressLine
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)

@@ -40,10 +40,10 @@ def run(options: SimpleNamespace) -> int:
 
     import numpy as np
 
+    from tfp_aevb.data.observations import Observations
     from tfp_aevb.evaluation import codes, representation
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.observations import Observations
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)

@@ -39,9 +39,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import write_table
     from tfp_aevb.figures import samples_figure, save_figure
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.images import as_images, white_value
-    from tfp_aevb.training.results import load_run
+    from tfp_aevb.runs.finish import load_run
+    from tfp_aevb.runs.images import as_images, white_value
+    from tfp_aevb.utils.files import write_atomically
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
     draws = model.sample_with_latents(options.num, seed=options.seed)

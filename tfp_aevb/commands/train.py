@@ -25,9 +25,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.callbacks import Interrupted
-    from tfp_aevb.training.results import bounds_table
-    from tfp_aevb.training.run import train_and_evaluate
+    from tfp_aevb.runs.callbacks import Interrupted
+    from tfp_aevb.runs.finish import bounds_table
+    from tfp_aevb.runs.train import train_and_evaluate
 
     try:
         summary = train_and_evaluate(config, workdir)

@@ -18,7 +18,7 @@ from tfp_aevb.data.columns import (
     standardised,
 )
 from tfp_aevb.data.splits import RawData, Split, complete_splits
-from tfp_aevb.files import write_text
+from tfp_aevb.utils.files import write_text
 
 SUFFIX = ".csv"
 MISSING = ("", "na", "nan")  # in any case

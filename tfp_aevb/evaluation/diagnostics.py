@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.closed_form_kl import kl_of_factors
+from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
 from tfp_aevb.evaluation.scores import BATCH, chunked_bound
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.objectives.closed_form_kl import kl_of_factors
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import as_seed, numpy_generator, step_seeds
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.seeds import as_seed, numpy_generator, step_seeds
 
 #: A latent is active if its posterior mean varies more than this over the data.
 ACTIVE_ABOVE = 0.01

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import OBJECTIVES, minibatch_bound
-from tfp_aevb.training.random import as_seed
-from tfp_aevb.variables import without
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import as_seed
+from tfp_aevb.utils.variables import without
 
 
 class GradientVariance(NamedTuple):

@@ -9,19 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.baselines import AblatedAEVB
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.evaluation.judgement import of_estimates
-from tfp_aevb.files import write_text
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.ablated import AblatedAEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.progress import ProgressLine, clock
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.utils.files import write_text
+from tfp_aevb.utils.progress import ProgressLine, clock
+from tfp_aevb.utils.seeds import step_seeds
 
 BATCH = 100
 SAMPLES_AT_ONCE = 100  # of the bound, for each datapoint

@@ -7,9 +7,9 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flow_posteriors import CONSTRAINTS
 from tfp_aevb.layers.priors import Prior
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.model_parts import support_bijector
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.models.part_checks import support_bijector
+from tfp_aevb.utils.seeds import as_seed
 
 
 class Unconstrained:

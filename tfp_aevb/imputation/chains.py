@@ -8,9 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.evidence import Evidence
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import graph_function
 
 # Of Hamiltonian Monte Carlo.
 LEAPFROG_STEPS = 3

@@ -10,9 +10,8 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.keras_versions import refuse_other_keras
 from tfp_aevb.layers.networks import MLP, RowsLayer, check_rows
-
+from tfp_aevb.utils.keras_versions import refuse_other_keras
 
 _called = threading.local()  # the layer that this thread has called
 

@@ -4,8 +4,8 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.poisson import LARGE, half_deviance, log_factorial_excess
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.poisson import LARGE, half_deviance, log_factorial_excess
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.layers.sizes import as_size
 

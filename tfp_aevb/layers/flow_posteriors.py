@@ -8,10 +8,15 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import (
+    DiagonalGaussian,
+    LowRankGaussian,
+    RowFlow,
+    TransformedGaussian,
+)
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
 from tfp_aevb.layers.sizes import as_size
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
@@ -79,7 +84,7 @@ class FlowPosterior(NetworkDistribution):
 
     The encoder's network outputs mu, log sigma^2 and a context h, passed through tanh, which the
     network of each step takes beside z. Use `sgvb_a` or another objective that samples the KL. Mean
-    and standard deviation have no formula: see `tfp_aevb.model.posterior_moments`.
+    and standard deviation have no formula: see `tfp_aevb.models.aevb.posterior_moments`.
 
     Args:
         latent_dim: J, the dimension of z, at least 2.

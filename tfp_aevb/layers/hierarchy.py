@@ -14,9 +14,9 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import RowNoise, normal_rows
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import RowNoise, normal_rows
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.layers.sizes import as_sizes

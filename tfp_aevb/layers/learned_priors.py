@@ -6,9 +6,9 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import Flow
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.noise import Flow
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.layers.sizes import as_size, as_sizes
 

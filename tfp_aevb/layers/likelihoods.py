@@ -8,13 +8,13 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.bernoulli import LogitBernoulli, LogitBernoullis
 from tfp_aevb.layers.base import NetworkDistribution
-from tfp_aevb.layers.bernoulli import LogitBernoulli, LogitBernoullis
 from tfp_aevb.layers.missing import ObservedElements, neutral_value
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 from tfp_aevb.layers.sizes import as_sizes
 
-# A name of `tfp_aevb.training.supports`.
+# A name of `tfp_aevb.data.value_checks`.
 Support = str
 
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import DiagonalGaussian, FullCovarianceGaussian
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import LOG_VARIANCE_RANGE, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
 from tfp_aevb.layers.sizes import as_size
 
 

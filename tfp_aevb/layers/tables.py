@@ -11,9 +11,9 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
+from tfp_aevb.distributions.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.likelihoods import Support
-from tfp_aevb.layers.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.networks import PACKAGE, RowsLayer, bounded_log_variance
 
 

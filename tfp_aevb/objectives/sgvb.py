@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.objectives.closed_form_kl import closed_form_kl
+from tfp_aevb.distributions.closed_form_kl import closed_form_kl
 from tfp_aevb.objectives.sums import total
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.variables import whole
+from tfp_aevb.utils.variables import whole
 
 
 class WeightAverages(tf_keras.Model):

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.random import numpy_generator
+from tfp_aevb.data.observations import Observations
+from tfp_aevb.utils.seeds import numpy_generator
 
 # Steps in one block at most. Blocks are padded to one number of steps so that XLA compiles once.
 MAX_BLOCK = 256

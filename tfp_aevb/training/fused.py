@@ -9,11 +9,11 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tfp_aevb.data.batch_parts import split_parts
+from tfp_aevb.data.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.data.stream import Stream
-from tfp_aevb.graphs import xla_failures_named
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.averages import WeightAverages
-from tfp_aevb.training.batch_parts import split_parts
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.keras_objects import (
@@ -28,10 +28,10 @@ from tfp_aevb.training.keras_objects import (
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
-from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, given_data, training_source
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
-from tfp_aevb.variables import distinct
+from tfp_aevb.utils.graphs import xla_failures_named
+from tfp_aevb.utils.variables import distinct
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.

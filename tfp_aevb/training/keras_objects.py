@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.keras_versions import kind_of, refuse_other_keras
-from tfp_aevb.variables import whole
+from tfp_aevb.utils.keras_versions import kind_of, refuse_other_keras
+from tfp_aevb.utils.variables import whole
 
 HALF = (tf.float16, tf.bfloat16)
 

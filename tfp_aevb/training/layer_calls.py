@@ -14,8 +14,8 @@ import tf_keras
 from tf_keras.src.backend import RandomGenerator
 from tf_keras.src.engine.base_layer_utils import call_context
 
-from tfp_aevb.layers.noise import device_seed
-from tfp_aevb.training.random import stream_key
+from tfp_aevb.distributions.noise import device_seed
+from tfp_aevb.utils.seeds import stream_key
 
 
 class _StepGenerator(RandomGenerator):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.layers.noise import batch_rows, compiled
+from tfp_aevb.data.observations import read_values
+from tfp_aevb.distributions.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
 from tfp_aevb.training.layer_calls import layer_calls
-from tfp_aevb.training.observations import read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import step_seeds
 
 if TYPE_CHECKING:
     from tfp_aevb.training.fused import FusedModel

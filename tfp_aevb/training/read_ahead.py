@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_aevb.training.batch_parts import batch_parts
+from tfp_aevb.data.batch_parts import batch_parts
 
 READER = "tfp_aevb stream reader"  # the thread's name
 _PATIENCE = 5.0  # seconds that `close` waits for a chunk that is being read

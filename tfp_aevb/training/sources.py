@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from tfp_aevb.data.batch_parts import check_target, with_target
+from tfp_aevb.data.observations import Observations, as_observations, is_array
 from tfp_aevb.data.stream import Stream
-from tfp_aevb.training.batch_parts import check_target, with_target
 from tfp_aevb.training.batches import RowBatches
 from tfp_aevb.training.devices import worker_place
-from tfp_aevb.training.observations import Observations, as_observations, is_array
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 
 if TYPE_CHECKING:

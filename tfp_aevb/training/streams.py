@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.batch_parts import batch_parts
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.data.stream import Stream, StreamEndedError
-from tfp_aevb.training.batch_parts import batch_parts
 from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
-from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.read_ahead import ReadAhead
 
 Check = Callable[[Observations], None]
