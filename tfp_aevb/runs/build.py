@@ -12,9 +12,8 @@ from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.models.full_vb import FullVB
 from tfp_aevb.models.monte_carlo_em import MonteCarloEM
 from tfp_aevb.models.wake_sleep import WakeSleep
-from tfp_aevb.runs.settings.choices import FLOWS
+from tfp_aevb.runs.settings.choices import ABLATIONS, FLOWS
 from tfp_aevb.runs.settings.config import TrainConfig, parse_variance
-from tfp_aevb.runs.settings.rules import ABLATIONS
 
 INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 

@@ -18,8 +18,8 @@ from tfp_aevb.runs.finish import SPLITS, versions
 from tfp_aevb.runs.pictures import make_figures
 from tfp_aevb.runs.report import page
 from tfp_aevb.runs.report.explorer import MAX_CODES, explorer_record
+from tfp_aevb.runs.settings.choices import ABLATIONS
 from tfp_aevb.runs.settings.config import TrainConfig
-from tfp_aevb.runs.settings.rules import ABLATIONS
 from tfp_aevb.runs.workdir import Workdir
 
 CAPTIONS = {

@@ -1,83 +1,37 @@
 """Which settings of a run go together. Does not import TensorFlow."""
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tfp_aevb.data.function_stream import is_function_name
-from tfp_aevb.runs.settings.choices import FLOWS, check_parts
+from tfp_aevb.runs.settings.choices import ABLATIONS
+from tfp_aevb.runs.settings.effects import unused
+from tfp_aevb.runs.settings.part_rules import check_parts
+from tfp_aevb.runs.settings.record import Settings
 
-if TYPE_CHECKING:
-    from tfp_aevb.runs.settings.config import TrainConfig
-
-# Auto-encoding variational Bayes without a part of it: whether z is drawn, and whether there is
-# the KL term.
-ABLATIONS = {"autoencoder": (False, False), "no_kl": (True, False), "mean_only": (False, True)}
 PAPER_OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")
 
-# Setting -> choices of others by which it has an effect: one of them is enough.
-OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
-    "allow_grey_bernoulli": {"likelihood": ("bernoulli",)},
-    "categories": {"likelihood": ("categorical",)},
-    "columns": {"likelihood": ("mixed",)},
-    "decoder_variance": {"likelihood": ("gaussian", "gaussian_sigmoid")},
-    "prior_components": {"prior": ("mixture", "vamp")},
-    "rank": {"posterior": ("low_rank",)},
-    "flow_steps": {"posterior": FLOWS, "prior": ("flow",)},
-    "parameter_draws": {"method": ("full_vb",)},
-    "parameter_kl": {"method": ("full_vb",)},
-    "chains": {"method": ("mcem",)},
-    "leapfrog_steps": {"method": ("mcem",)},
-    "e_step_updates": {"method": ("mcem",)},
-    "m_step_updates": {"method": ("mcem",)},
-    "renyi_alpha": {"objective": ("renyi",)},
-    "divergence": {"objective": ("f_divergence",)},
-    "learning_rate_decay_steps": {"learning_rate_schedule": ("cosine", "exponential")},
-}
 
-
-def check_together(config: "TrainConfig") -> None:
+def check_together(config: Settings) -> None:
     """Raises a `ValueError`, one line with advice, unless the settings suit each other."""
     _check_data(config)
     _check_method(config)
     _check_objective(config)
     _check_networks(config)
     check_parts(config)
-    for name, purpose in unused(vars(config)).items():
+    for name, purpose in unused(dataclasses.fields(config), vars(config)).items():
         value = getattr(config, name)
         if value != getattr(type(config), name):  # its default
             raise ValueError(f"--{name} is for {purpose}; leave it out, got {value}")
 
 
-def unused(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Returns those of all settings that have no effect beside the others, and what each is for."""
-    found = {}
-    for name, owners in OWNERS.items():
-        if not any(settings[owner] in choices for owner, choices in owners.items()):
-            purposes = (f"--{owner}={', '.join(choices)}" for owner, choices in owners.items())
-            chosen = " and ".join(str(settings[owner]) for owner in owners)
-            found[name] = f"{' or '.join(purposes)}, not {chosen}"
-    if not settings["upper_latent_dims"]:
-        found["upper_hidden_units"] = "--upper_latent_dims, and there are none"
-    if settings["method"] == "mcem":
-        found["posterior"] = "a method with an encoder, not mcem"
-    if settings["method"] == "full_vb":
-        found["estimation"] = "a method with point estimates, not full_vb"
-    if not ABLATIONS.get(settings["method"], (True, True))[0]:
-        found["num_samples"] = f"a method that draws z, not {settings['method']}"
-    if not settings["stream"] or is_function_name(str(settings["dataset"])):
-        found["shuffle_buffer"] = "a TFDS set read by --stream"
-    return found
-
-
-def _check_data(config: "TrainConfig") -> None:
+def _check_data(config: Settings) -> None:
     if config.train_on_validation and (config.is_streamed or config.eval_split != "test"):
         raise ValueError(
             "--train_on_validation needs data in memory, not a stream, and --eval_split=test"
         )
 
 
-def _check_method(config: "TrainConfig") -> None:
+def _check_method(config: Settings) -> None:
     if config.method == "full_vb":
         if config.prior != "standard_normal":
             raise ValueError("--method=full_vb needs --prior=standard_normal")
@@ -101,7 +55,7 @@ def _check_method(config: "TrainConfig") -> None:
             raise ValueError(f"--method={config.method} needs --prior=standard_normal")
 
 
-def _check_objective(config: "TrainConfig") -> None:
+def _check_objective(config: Settings) -> None:
     weighs_kl = config.kl_weight != 1.0 or config.kl_warmup_steps or config.free_bits
     if config.method != "aevb":
         if config.objective not in PAPER_OBJECTIVES:
@@ -127,7 +81,7 @@ def _check_objective(config: "TrainConfig") -> None:
         raise ValueError(f"--renyi_alpha must be at most 1, got {config.renyi_alpha}")
 
 
-def _check_networks(config: "TrainConfig") -> None:
+def _check_networks(config: Settings) -> None:
     is_table = Path(config.dataset).suffix.lower() == ".csv"
     if is_table != (config.likelihood == "mixed"):
         raise ValueError(
