@@ -242,7 +242,7 @@ def test_config_round_trip() -> None:
     )
     copy = AEVB.from_config(model.get_config())
     assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
-    assert (copy.objective, copy.num_samples, copy.num_data, copy.seed) == ("sgvb_a", 3, 99, 7)
+    assert (copy.objective.name, copy.num_samples, copy.num_data, copy.seed) == ("sgvb_a", 3, 99, 7)
 
 
 # The user's own parts.

@@ -84,11 +84,11 @@ def expected(
 
 def assert_gradients(linear: Linear, step: int | None, weight: float, bits: float = 0.0) -> None:
     found, z = linear.gradients(step)
-    hand = expected(z, linear.model.objective, weight, bits)
+    hand = expected(z, linear.model.objective.name, weight, bits)
     assert found == pytest.approx(hand, rel=1e-4, abs=1e-5)
     # The test can tell a weight that is 1% off.
     assert hand != pytest.approx(
-        expected(z, linear.model.objective, 1.01 * weight + 0.01, bits), rel=1e-3, abs=1e-4
+        expected(z, linear.model.objective.name, 1.01 * weight + 0.01, bits), rel=1e-3, abs=1e-4
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.models.aevb import AEVB
-from tfp_aevb.objectives import OBJECTIVES, minibatch_bound
+from tfp_aevb.objectives import as_objective, minibatch_bound
 from tfp_aevb.utils.graphs import graph_function
 from tfp_aevb.utils.seeds import as_seed
 from tfp_aevb.utils.variables import without
@@ -81,8 +81,7 @@ def gradient_variance(
     Raises:
         ValueError: if the objective is not known, a number too small, or `x` does not fit.
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"`objective` must be one of {sorted(OBJECTIVES)}, got {objective!r}")
+    estimate = as_objective(objective).estimate
     for name, value, least in (("num_draws", num_draws, 3), ("num_samples", num_samples, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}")
@@ -92,7 +91,7 @@ def gradient_variance(
     def gradients(i: tf.Tensor) -> list[tf.Tensor]:
         """Returns g of draw `i`, flat, for each group."""
         with tf.GradientTape() as tape:
-            bound = OBJECTIVES[objective](
+            bound = estimate(
                 model.encode(x),
                 model.prior_given(x),
                 partial(model.log_likelihood, x),

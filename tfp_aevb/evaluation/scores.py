@@ -172,12 +172,10 @@ def bound_note(model: AEVB) -> str:
             "The `elbo` in summary.json and metrics.csv is what training without the "
             f"{parts} ascends, no bound on log p(x); {others}."
         )
-    name = f"L_{model.num_samples}"
-    if model.objective == "renyi":
-        name = f"Renyi's bound (alpha {model.renyi_alpha:g}, {model.num_samples} samples)"
     return (
-        f"The bounds in summary.json and metrics.csv are {name}, which --objective="
-        f"{model.objective} ascends; {others}, which is not above it."
+        "The bounds in summary.json and metrics.csv are "
+        f"{model.objective.describe(model.num_samples)}, which --objective="
+        f"{model.objective.name} ascends; {others}, which is not above it."
     )
 
 

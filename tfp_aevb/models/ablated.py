@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.distributions.noise import device_seed
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.models.aevb import AEVB, ConditionalDistribution, posterior_moments
-from tfp_aevb.objectives import Bound, LogLikelihood, analytic_kl
+from tfp_aevb.objectives import SGVBB, Bound, LogLikelihood, analytic_kl, as_objective
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -56,11 +56,11 @@ class AblatedAEVB(AEVB):
         regularised: bool = False,
         **kwargs,
     ) -> None:
-        objective = kwargs.get("objective", "sgvb_b")
-        if objective != "sgvb_b":
+        objective = as_objective(kwargs.get("objective", "sgvb_b"))
+        if not isinstance(objective, SGVBB):
             raise ValueError(
-                f"`objective` must be 'sgvb_b' for an ablated model, got {objective!r}; its KL "
-                "term is in closed form"
+                "`objective` must be 'sgvb_b' for an ablated model, got "
+                f"{objective.name!r}; its KL term is in closed form"
             )
         self.sampled = sampled
         self.regularised = regularised

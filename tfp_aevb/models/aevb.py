@@ -25,12 +25,14 @@ from tfp_aevb.models.part_checks import (
     serialize_part,
 )
 from tfp_aevb.objectives import (
-    EVIDENCE_OBJECTIVES,
-    OBJECTIVES,
-    PAPER_OBJECTIVES,
+    SGVBA,
+    SGVBB,
     Bound,
     KLWeight,
     LogLikelihood,
+    Objective,
+    ScoreFunction,
+    as_objective,
     evidence_bound,
     minibatch_bound,
 )
@@ -41,6 +43,8 @@ from tfp_aevb.utils.keras_versions import refuse_other_keras
 from tfp_aevb.utils.seeds import as_seed
 
 ConditionalDistribution = Callable[[tf.Tensor], tfd.Distribution]
+# Those that suit the models of the paper's other algorithms.
+PAPER_OBJECTIVES = (SGVBA, SGVBB, ScoreFunction)
 
 
 class ModelSample(NamedTuple):
@@ -66,12 +70,13 @@ class AEVB(FusedModel):
         decoder: p(x|z): the same from z [B, J] to a distribution over x. If either says that it
             `allows_missing`, as a likelihood layer may and `ObservedElements` does, x may have NaN,
             for which the encoder sees 0, unless a layer in it says so too (`ObservedInputs`).
-        objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled), `score_function`, or one of
-            the others of `tfp_aevb.objectives`: `stl`, `iwae`, `dreg`, `vimco`, `rws`, `renyi`,
-            `f_divergence`.
+        objective: `sgvb_b` (analytic KL), `sgvb_a` (all terms sampled), `score_function`, one of
+            the other shorthands of `tfp_aevb.objectives.OBJECTIVES` (`stl`, `iwae`, `dreg`,
+            `vimco`, `rws`, `renyi`, `f_divergence`), or an `Objective`, such as
+            `Renyi(alpha=0.25)` or one of your own.
         num_samples: L (or K), samples of z for each datapoint while training and evaluating.
-        renyi_alpha: of `renyi`.
-        divergence: of `f_divergence`, see `tfp_aevb.objectives.f_divergence`.
+        renyi_alpha: alpha of the shorthand `renyi`.
+        divergence: that of the shorthand `f_divergence`, see `tfp_aevb.objectives.f_divergence`.
         kl_weight: beta: training ascends reconstruction - beta KL (Higgins et al., 2017). What is
             reported as `elbo` is the bound all the same, and `loss` minus it, of training and
             validation data alike.
@@ -95,10 +100,10 @@ class AEVB(FusedModel):
         encoder: ConditionalDistribution,
         decoder: ConditionalDistribution,
         *,
-        objective: str = "sgvb_b",
+        objective: str | Objective = "sgvb_b",
         num_samples: int = 1,
-        renyi_alpha: float = 0.5,
-        divergence: str = "kl_forward",
+        renyi_alpha: float | None = None,
+        divergence: str | None = None,
         kl_weight: float = 1.0,
         kl_warmup_steps: int = 0,
         free_bits: float = 0.0,
@@ -111,20 +116,20 @@ class AEVB(FusedModel):
             ("the decoder", decoder),
         ):
             refuse_other_keras(name, part)
-        choices = PAPER_OBJECTIVES if self._paper_only else tuple(OBJECTIVES)
-        if objective not in choices:
-            raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
+        chosen = as_objective(objective, alpha=renyi_alpha, divergence=divergence)
+        if self._paper_only and not isinstance(chosen, PAPER_OBJECTIVES):
+            names = sorted(paper().name for paper in PAPER_OBJECTIVES)
+            raise ValueError(f"`objective` must be one of {names}, got {chosen.name!r}")
         if num_samples < 1:
             raise ValueError(f"`num_samples` must be positive, got {num_samples}")
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
-        self.objective = objective
+        self.objective = chosen
         self.num_samples = num_samples
-        self.renyi_alpha = renyi_alpha
-        self.divergence = divergence
+        chosen.check(num_samples)
         self._kl = KLWeight(kl_weight, kl_warmup_steps, free_bits)
-        self._kl.check(objective)
+        self._kl.check(chosen)
         if self._paper_only and not self._kl.is_one:
             raise ValueError(
                 f"{type(self).__name__} takes no `kl_weight`, `kl_warmup_steps` or `free_bits`; "
@@ -261,17 +266,12 @@ class AEVB(FusedModel):
         log_likelihood: LogLikelihood,
     ) -> Bound:
         posterior = self._posterior(x)
-        own_options: dict[str, dict[str, Any]] = {
-            "renyi": {"alpha": self.renyi_alpha},
-            "f_divergence": {"divergence": self.divergence},
-        }
-        return OBJECTIVES[self.objective](
+        return self.objective.estimate(
             posterior,
             self.prior_given(x),
             log_likelihood,
             self.num_samples if num_samples is None else num_samples,
             device_seed(posterior, seed),
-            **own_options.get(self.objective, {}),
         )
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
@@ -355,7 +355,7 @@ class AEVB(FusedModel):
     @property
     def ascends_evidence(self) -> bool:
         """Whether `bound` estimates the evidence lower bound (Eq. 2)."""
-        return self.objective in EVIDENCE_OBJECTIVES
+        return self.objective.ascends_evidence
 
     @property
     def kl_warmup_steps(self) -> int:
@@ -400,10 +400,8 @@ class AEVB(FusedModel):
         return {
             **{name: serialize_part(name, getattr(self, name)) for name in self._parts},
             "name": self.name,
-            "objective": self.objective,
+            "objective": tf_keras.saving.serialize_keras_object(self.objective),
             "num_samples": self.num_samples,
-            "renyi_alpha": self.renyi_alpha,
-            "divergence": self.divergence,
             "kl_weight": self._kl.weight,
             "kl_warmup_steps": self._kl.warmup_steps,
             "free_bits": self._kl.free_bits,
@@ -421,4 +419,17 @@ class AEVB(FusedModel):
         """
         del custom_objects
         parts = {name: deserialize_part(name, config[name]) for name in cls._parts}
-        return cls(**{**config, **parts})
+        return cls(**{**config, **parts, **_objective_from_config(config)})
+
+
+def _objective_from_config(config: dict) -> dict[str, Any]:
+    """Returns the objective, and no options of others, from a configuration of any version."""
+    options = {"renyi": "renyi_alpha", "f_divergence": "divergence"}
+    objective = config["objective"]
+    if isinstance(objective, str):  # version 0.1, which wrote the options of all objectives
+        kept = options.get(objective)
+        return {name: config.get(name) if name == kept else None for name in options.values()}
+    found = tf_keras.saving.deserialize_keras_object(objective)
+    if not isinstance(found, Objective):
+        raise ValueError(f"the objective of the config is none but {found!r:.80}")
+    return {"objective": found}

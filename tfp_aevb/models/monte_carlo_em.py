@@ -11,7 +11,7 @@ from tfp_aevb.distributions.noise import DiagonalGaussian
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.models.aevb import AEVB, ConditionalDistribution
 from tfp_aevb.models.free_posterior import fit_free_posterior
-from tfp_aevb.objectives import OBJECTIVES, Bound, minibatch_bound
+from tfp_aevb.objectives import Bound, minibatch_bound
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.graphs import graph_function
 from tfp_aevb.utils.seeds import as_seed
@@ -211,7 +211,7 @@ class MonteCarloEM(AEVB):
             tf.gather(self.chain_means, batch.rows),
             tf.sqrt(tf.gather(self.chain_variances, batch.rows)),
         )
-        bound = OBJECTIVES[self.objective](
+        bound = self.objective.estimate(
             posterior,
             self.prior_distribution(),
             lambda z: self.log_likelihood(batch.x, z),

@@ -12,6 +12,7 @@ from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.models.full_vb import FullVB
 from tfp_aevb.models.monte_carlo_em import MonteCarloEM
 from tfp_aevb.models.wake_sleep import WakeSleep
+from tfp_aevb.objectives import Objective, as_objective
 from tfp_aevb.runs.settings.choices import ABLATIONS, FLOWS
 from tfp_aevb.runs.settings.config import TrainConfig, parse_variance
 
@@ -56,7 +57,7 @@ def build_model(
     model_class, options = _method(config)
     model = model_class(
         **parts,
-        objective=config.objective,
+        objective=_objective(config),
         num_samples=config.num_samples,
         num_data=config.num_data or num_data,
         seed=config.seed,
@@ -64,6 +65,14 @@ def build_model(
     )
     model.compile(build_optimizer(config), jit_compile=config.xla, ema_momentum=config.ema_momentum)
     return model
+
+
+def _objective(config: TrainConfig) -> Objective:
+    options: dict[str, dict[str, Any]] = {
+        "renyi": {"alpha": config.renyi_alpha},
+        "f_divergence": {"divergence": config.divergence},
+    }
+    return as_objective(config.objective, **options.get(config.objective, {}))
 
 
 def build_optimizer(config: TrainConfig) -> tf_keras.optimizers.Optimizer:
@@ -120,8 +129,6 @@ def _method(config: TrainConfig) -> tuple[type[AEVB], dict[str, Any]]:
         return WakeSleep, {"parameter_prior": parameter_prior}
     return AEVB, {
         "parameter_prior": parameter_prior,
-        "renyi_alpha": config.renyi_alpha,
-        "divergence": config.divergence,
         "kl_weight": config.kl_weight,
         "kl_warmup_steps": config.kl_warmup_steps,
         "free_bits": config.free_bits,

@@ -24,8 +24,15 @@ from tfp_aevb.models.joint.joint_checks import check_encoder, check_missing, che
 from tfp_aevb.models.joint.leaves import Joint, Values
 from tfp_aevb.models.joint.unconstrained_latents import Supports
 from tfp_aevb.models.part_checks import check_distribution
-from tfp_aevb.objectives import SCORE_OBJECTIVES, Bound
 from tfp_aevb.utils.keras_versions import refuse_other_keras
+from tfp_aevb.objectives import (
+    OBJECTIVES,
+    SGVBA,
+    Bound,
+    Objective,
+    StickingTheLanding,
+    as_objective,
+)
 from tfp_aevb.utils.seeds import as_seed
 from tfp_aevb.utils.variables import without
 
@@ -105,21 +112,25 @@ class JointAEVB(AEVB):
         given: Sequence[Name] = (),
         partly_observed: Sequence[Name] = (),
         global_latents: Sequence[Name] = (),
-        objective: str = "sgvb_a",
+        objective: str | Objective = "sgvb_a",
         **kwargs,
     ) -> None:
         refuse_other_keras("the encoder", encoder)
         names = [observed] if isinstance(observed, str | int) else list(observed)
         parts = Joint(joint, names, given, partly_observed, global_latents)
         check_model(parts)
-        if global_latents and objective not in ("sgvb_a", "stl"):
+        options = {"alpha": kwargs.pop("renyi_alpha", None)}
+        options["divergence"] = kwargs.pop("divergence", None)
+        objective = as_objective(objective, **options)
+        if global_latents and not isinstance(objective, SGVBA | StickingTheLanding):
             raise ValueError(
-                f"`global_latents` need objective 'sgvb_a' or 'stl', got {objective!r}"
+                f"`global_latents` need objective 'sgvb_a' or 'stl', got {objective.name!r}"
             )
-        if parts.discrete and objective not in SCORE_OBJECTIVES:
+        if parts.discrete and objective.needs_reparameterized_q:
+            fitting = [n for n, kind in OBJECTIVES.items() if not kind.needs_reparameterized_q]
             raise ValueError(
                 f"latent {parts.discrete[0]!r} is discrete and has no reparameterised draws, which "
-                f"objective {objective!r} needs; use one of {list(SCORE_OBJECTIVES)}, or sum it "
+                f"objective {objective.name!r} needs; use one of {fitting}, or sum it "
                 "out, for instance with `tfd.MixtureSameFamily`"
             )
         weights = {"kl_weight": 1.0, "kl_warmup_steps": 0, "free_bits": 0.0}
