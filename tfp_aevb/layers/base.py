@@ -34,6 +34,8 @@ class DistributionLayer(tfp.layers.DistributionLambda):
         finally:
             _called.layer = outer
 
+    _most_recently_built_distribution_vars: Any
+
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the distribution, and inside Keras' own call what stands for it as a tensor."""
         is_called = getattr(_called, "layer", None) is self

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -11,12 +11,9 @@ from tfp_aevb.distributions.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
 from tfp_aevb.training.layer_calls import layer_calls
+from tfp_aevb.training.trainable import Trainable
 from tfp_aevb.utils.graphs import graph_function
 from tfp_aevb.utils.seeds import step_seeds
-
-if TYPE_CHECKING:
-    from tfp_aevb.training.fused import FusedModel
-
 
 # What a block's function returns if its bounds are finite and a parameter is not.
 BAD_PARAMETERS = -1
@@ -52,7 +49,7 @@ class Minibatch(NamedTuple):
     total_weight: tf.Tensor | None = None
 
 
-def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
+def block_function(model: Trainable, purpose: str) -> Callable[[Block], tf.Tensor]:
     """Returns the function that works through a block.
 
     Args:
@@ -83,7 +80,7 @@ def _run_by(strategy: tf.distribute.Strategy, run: Callable, block: Block) -> tf
 
 
 def _minibatch(
-    model: "FusedModel",
+    model: Trainable,
     purpose: str,
     block: Block,
     i: tf.Tensor,
@@ -133,7 +130,7 @@ def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
 
 
 def _step(
-    model: "FusedModel", purpose: str, batch: Minibatch
+    model: Trainable, purpose: str, batch: Minibatch
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Returns the sums of the minibatch and, when training, the gradients."""
     if purpose == "train":
@@ -145,7 +142,7 @@ def _step(
     return _sums(loss, bound, batch), gradients
 
 
-def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
+def _run_block(model: Trainable, purpose: str, block: Block) -> tf.Tensor:
     def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
         sums, gradients = _step(model, purpose, _minibatch(model, purpose, block, i, 0, 1))
         if gradients:
@@ -173,7 +170,7 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
 
 
 def _with_parameters_checked(
-    model: "FusedModel", purpose: str, block: Block, done: tf.Tensor
+    model: Trainable, purpose: str, block: Block, done: tf.Tensor
 ) -> tf.Tensor:
     """Returns `done`, or `BAD_PARAMETERS`."""
     if purpose != "train":
@@ -184,7 +181,7 @@ def _with_parameters_checked(
 
 
 def _device_step(
-    model: "FusedModel", purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
+    model: Trainable, purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
     """Returns one device's sums, gradients and number of datapoints, each as often as it counts."""
     num_devices = model.distribute_strategy.num_replicas_in_sync
@@ -214,7 +211,7 @@ def _summed_over_devices(tensors: list[tf.Tensor | None]) -> list[tf.Tensor | No
 
 
 def _run_block_on_devices(
-    model: "FusedModel", purpose: str, device_step: Callable, block: Block
+    model: Trainable, purpose: str, device_step: Callable, block: Block
 ) -> tf.Tensor:
     strategy = model.distribute_strategy
 

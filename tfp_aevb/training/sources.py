@@ -1,6 +1,6 @@
 """What `fit` and `evaluate` make of their data: minibatches, and what Keras counts steps by."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -11,9 +11,7 @@ from tfp_aevb.data.stream import Stream
 from tfp_aevb.training.batches import RowBatches
 from tfp_aevb.training.devices import worker_place
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
-
-if TYPE_CHECKING:
-    from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.trainable import Trainable
 
 EVAL_BATCH = 500
 Batches = RowBatches | StreamBatches | IteratorBatches
@@ -37,7 +35,7 @@ class Source(NamedTuple):
     has_unknown_length: bool = False
 
 
-def given_data(model: "FusedModel", x: Any, y: Any, sample_weight: Any) -> Any:
+def given_data(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Any:
     """Returns what `fit(x, y, sample_weight=...)` and its kin have to work on.
 
     Args:
@@ -65,7 +63,7 @@ def given_data(model: "FusedModel", x: Any, y: Any, sample_weight: Any) -> Any:
     return as_observations(x, model.allows_missing).weighted(sample_weight)
 
 
-def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool) -> Source:
+def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) -> Source:
     """Returns the source of training data `x` of any kind that `fit` takes.
 
     Raises:
@@ -108,7 +106,7 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
     return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, rows.num_data)
 
 
-def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> Source:
+def evaluation_source(model: Trainable, x: Any, batch_size: int | None) -> Source:
     """Returns the source of data to evaluate on: an array in row order, or batches.
 
     Raises:
@@ -134,7 +132,7 @@ def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> So
     return Source(rows, _step_numbers(num_devices, rows.steps_per_epoch), rows.steps_per_epoch)
 
 
-def _iterator_source(model: "FusedModel", x: Any, num_data: float | None) -> Source:
+def _iterator_source(model: Trainable, x: Any, num_data: float | None) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
     batches = IteratorBatches(num_data, model.check_observations, num_devices, model.allows_missing)
     x = _with_targets(x)

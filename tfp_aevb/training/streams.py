@@ -38,7 +38,7 @@ class StreamBatches:
         self,
         stream: Stream,
         batch_size: int,
-        num_data: int | None,
+        num_data: float | None,
         check: Check,
         allow_missing: bool = False,
         *,

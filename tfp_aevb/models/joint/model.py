@@ -24,7 +24,6 @@ from tfp_aevb.models.joint.joint_checks import check_encoder, check_missing, che
 from tfp_aevb.models.joint.leaves import Joint, Values
 from tfp_aevb.models.joint.unconstrained_latents import Supports
 from tfp_aevb.models.part_checks import check_distribution
-from tfp_aevb.utils.keras_versions import refuse_other_keras
 from tfp_aevb.objectives import (
     OBJECTIVES,
     SGVBA,
@@ -33,6 +32,7 @@ from tfp_aevb.objectives import (
     StickingTheLanding,
     as_objective,
 )
+from tfp_aevb.utils.keras_versions import refuse_other_keras
 from tfp_aevb.utils.seeds import as_seed
 from tfp_aevb.utils.variables import without
 
