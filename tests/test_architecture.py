@@ -11,7 +11,7 @@ ROOMS = (
     # 1. Maths and plain tools: no Keras model, no run folder, no flag.
     *("utils", "distributions", "objectives", "data", "figures"),
     # 2. Keras: what is trained, and how.
-    *("layers", "training", "models", "baselines"),
+    *("layers", "training", "models", "old_names"),
     # 3. Uses of a fitted model: none knows a folder or a flag.
     *("evaluation", "imputation", "export", "sklearn"),
     # 4. A run on disk, the paper, the command line.

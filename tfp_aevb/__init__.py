@@ -4,9 +4,13 @@ Names are resolved when first used, so that importing the package does not impor
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+# The modules that version 0.1 had elsewhere.
+__path__.append(str(Path(__file__).parent / "old_names"))
 
 _HOMES = {
     # The model and its parts.
@@ -19,7 +23,7 @@ _HOMES = {
     "BernoulliLikelihood": "tfp_aevb.layers",
     "ContinuousBernoulliLikelihood": "tfp_aevb.layers",
     "GaussianLikelihood": "tfp_aevb.layers",
-    "JointAEVB": "tfp_aevb.models.joint",
+    "JointAEVB": "tfp_aevb.models.joint.model",
     "FullVB": "tfp_aevb.models.full_vb",
     "WakeSleep": "tfp_aevb.models.wake_sleep",
     "MonteCarloEM": "tfp_aevb.models.monte_carlo_em",

@@ -1,4 +1,4 @@
-"""The paper's other algorithms, where version 0.1 had them."""
+"""See `tfp_aevb.models`."""
 
 from tfp_aevb.models.ablated import AblatedAEVB
 from tfp_aevb.models.monte_carlo_em import MonteCarloEM
