@@ -48,7 +48,7 @@ class Objective:
             def estimate(self, posterior, prior, log_likelihood, num_samples, seed):
                 bound = tfp_aevb.sgvb_b(posterior, prior, log_likelihood, num_samples, seed)
                 value = bound.reconstruction / self.temperature - bound.kl
-                return bound._replace(value=value)
+                return bound._replace(elbo=value)
         ```
     """
 
