@@ -91,6 +91,7 @@ class AEVB(FusedModel):
     """
 
     _parts: tuple[str, ...] = ("prior", "encoder", "decoder")
+    _traced = (*FusedModel._traced, "objective", "num_samples", "renyi_alpha", "divergence")
     # Whether only the paper's estimators suit the model, and the KL term only as it is.
     _paper_only = False
 
@@ -230,7 +231,7 @@ class AEVB(FusedModel):
             ValueError: if it depends on N, which is not known: neither `num_data` is given nor
                 `fit` was called.
         """
-        return self._bound_given(x, seed, self.known_num_data, num_samples)
+        return self._bound_given(x, seed, self._num_data_at_call(), num_samples)
 
     def evidence_bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None

@@ -227,7 +227,7 @@ class FullVB(AEVB):
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
         """Estimates what `bound` does, each row with a theta of its own, whatever `shared_draw`."""
-        return self._full_bound(x, seed, self.known_num_data, num_samples, False)
+        return self._full_bound(x, seed, self._num_data_at_call(), num_samples, False)
 
     def _full_bound(
         self,

@@ -1,6 +1,7 @@
 """A Keras model whose `fit` and `evaluate` run many batches inside one compiled loop."""
 
 import contextlib
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -58,6 +59,13 @@ class NonFiniteBoundError(FloatingPointError):
         self.step = step
 
 
+class _Holder:
+    """Keeps a variable from Keras, which would put it into checkpoints."""
+
+    def __init__(self, variable: tf.Variable) -> None:
+        self.variable = variable
+
+
 class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     """Keras training with one compiled loop over batches: the package's only training path.
 
@@ -88,6 +96,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
             raise ValueError(f"`parameter_prior` must be None or 'normal', got {parameter_prior!r}")
         if num_data is not None and num_data < 1:
             raise ValueError(f"`num_data` must be positive, got {num_data}")
+        self._num_data_holder = _Holder(tf.Variable(math.nan, trainable=False, name="num_data"))
         self.parameter_prior = parameter_prior
         self.num_data = num_data
         self.seed = seed
@@ -345,6 +354,8 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
 
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
+    # Attributes that compiled loops read when they are made, and not later.
+    _traced: tuple[str, ...] = ("parameter_prior", "seed")
     # Steps in a block at most; `None`: as many as take about a second.
     _largest_block: int | None = None
     _fitted_num_data: float | None = None
@@ -368,6 +379,19 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     def known_num_data(self) -> float | None:
         """N: as given, or else as the data last given to `fit` tell it."""
         return self.num_data or self._fitted_num_data
+
+    def _num_data_at_call(self) -> tf.Tensor | float | None:
+        """Returns `known_num_data`; in a graph as a tensor, which has its value at each call."""
+        if self.known_num_data is None or tf.executing_eagerly():
+            return self.known_num_data
+        return tf.convert_to_tensor(self._num_data_holder.variable)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("num_data", "_fitted_num_data"):
+            self._num_data_holder.variable.assign(self.known_num_data or math.nan)
+        if name in self._traced:  # the compiled loops have the value before
+            self.train_function = self.test_function = None
 
     @property
     def needs_num_data(self) -> bool:
