@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.counts import check_count
 from tfp_aevb.graphs import call_part
 from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.missing import fill_missing, takes_missing
@@ -33,6 +34,7 @@ from tfp_aevb.objectives import (
     evidence_bound,
 )
 from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.host_arrays import as_datapoints
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.random import as_seed
@@ -104,8 +106,7 @@ class AEVB(FusedModel):
         choices = PAPER_OBJECTIVES if self._paper_only else tuple(OBJECTIVES)
         if objective not in choices:
             raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
-        if num_samples < 1:
-            raise ValueError(f"`num_samples` must be positive, got {num_samples}")
+        check_count("num_samples", num_samples)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -284,6 +285,8 @@ class AEVB(FusedModel):
         Returns:
             [B], nats.
         """
+        if num_samples is not None:
+            check_count("num_samples", num_samples)
         return self.evidence_bound(self._datapoints(x), as_seed(seed), num_samples).elbo
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
@@ -294,6 +297,7 @@ class AEVB(FusedModel):
         self, num_samples: int, seed: int | tf.Tensor | None = None
     ) -> ModelSample:
         """Draws (z, x) from p(z) p(x|z), and gives the means of p(x|z) beside."""
+        check_count("num_samples", num_samples)
         seeds = tfp.random.split_seed(as_seed(seed), n=2)
         z = self.prior_distribution().sample(num_samples, seed=seeds[0])
         likelihood = self.predictive(z, tf.random.experimental.stateless_fold_in(seeds[0], 1))
@@ -361,7 +365,7 @@ class AEVB(FusedModel):
             self.decoder.check_values(x.x)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
+        x = as_datapoints(x, self.allows_missing)
         if not x.shape[1:].is_compatible_with(self.event_shape):
             raise ValueError(
                 f"`x` must have shape [B, {', '.join(map(str, self.event_shape))}], got {x.shape}"
