@@ -71,14 +71,28 @@ def test_arrays_in_every_form_train_alike(form: Callable) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("labels", [lambda x: x, lambda x: (x, x[:, 0]), lambda x: ((x, x), x)])
-def test_streams_of_x_or_x_and_anything_train_alike(labels: Callable) -> None:
+@pytest.mark.parametrize("target", [lambda x: (x,), lambda x: (x, x), lambda x: (x, None)])
+def test_streams_of_x_or_x_and_itself_train_alike(target: Callable) -> None:
     stream = tf.data.Dataset.from_tensor_slices(X).batch(10)
     model = fresh_model()
     model.fit(stream, verbose=0)
     expected, model = weights_of(model), fresh_model()
-    model.fit(stream.map(labels), verbose=0)
+    model.fit(stream.map(target), verbose=0)
     assert_same_arrays(expected, weights_of(model))
+
+
+@pytest.mark.parametrize("y", [X[:, 0], 1.0 - X, X[:20], ["a"] * 25, pytest.param(0, id="0")])
+def test_a_target_that_is_not_the_data_is_refused(y) -> None:
+    model = fresh_model()
+    batches = tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(10)
+    for action in (
+        lambda: model.fit(X, y, verbose=0),
+        lambda: model.evaluate(X, y, verbose=0),
+        lambda: model.fit(X, validation_data=(X, y), verbose=0),
+        lambda: model.fit(batches, verbose=0),
+        lambda: model.evaluate(batches, verbose=0),
+    ):
+        assert_one_line(action, ValueError, "target", "ds.map(lambda x, y: x)", "GaussianNoise")
 
 
 def test_history_has_the_bound_and_its_terms() -> None:

@@ -1,7 +1,6 @@
 """Training data as the compiled loop reads them: scaled and binarised at each use."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tfp_aevb.data.batch_parts import as_weights
 from tfp_aevb.data.value_checks import check_unit_range, check_values
 from tfp_aevb.distributions.noise import uniform_like
+from tfp_aevb.training.host_arrays import is_array_like, numeric_array
 
 _PART = 1 << 18
 
@@ -44,7 +44,7 @@ class Observations:
     ) -> None:
         if not 0.0 < scale < np.inf:
             raise ValueError(f"`scale` must be positive and finite, got {scale}")
-        self.x = _numeric_array(x, allow_missing)
+        self.x = numeric_array(x, allow_missing)
         self.allow_missing = allow_missing
         self.scale = float(scale)
         self.dynamic_binarization = dynamic_binarization
@@ -161,28 +161,4 @@ def split_off(x: Observations, fraction: float) -> tuple[Observations, Observati
 
 def is_array(x: Any) -> bool:
     """Whether `x` is held in memory as one array, or as what NumPy makes one of (a DataFrame)."""
-    is_known = isinstance(x, Observations | np.ndarray | tf.Tensor | Sequence)
-    return is_known or (hasattr(x, "__array__") and hasattr(x, "shape"))
-
-
-def _numeric_array(x: Any, allow_missing: bool) -> np.ndarray:
-    try:
-        array = np.asarray(x)
-    except ValueError as error:
-        raise ValueError(f"`x` must be an array of numbers of one shape: {error}") from None
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"`x` must be an array of numbers, got dtype {array.dtype}")
-    if array.ndim < 2 or 0 in array.shape:
-        raise ValueError(f"`x` must have shape [N, ...event] without zeros, got {array.shape}")
-    if array.dtype == np.uint8:
-        return array
-    with np.errstate(over="ignore"):  # what overflows is found below
-        values = array.astype(np.float32, copy=False)
-    wrong = np.isinf(values) if allow_missing else ~np.isfinite(values)
-    if wrong.any():
-        row = np.argwhere(wrong)[0][0]
-        raise ValueError(
-            f"`x` has NaN or infinite values, or too large for float32, the first in row {row}; "
-            "remove, impute or rescale them"
-        )
-    return values
+    return isinstance(x, Observations) or is_array_like(x)

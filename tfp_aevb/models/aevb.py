@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.counts import check_count
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.distributions.noise import device_seed
 from tfp_aevb.layers.learned_priors import VampPrior
@@ -37,6 +38,7 @@ from tfp_aevb.objectives import (
     minibatch_bound,
 )
 from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.host_arrays import as_datapoints
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.graphs import call_part
 from tfp_aevb.utils.keras_versions import refuse_other_keras
@@ -121,8 +123,7 @@ class AEVB(FusedModel):
         if self._paper_only and not isinstance(chosen, PAPER_OBJECTIVES):
             names = sorted(paper().name for paper in PAPER_OBJECTIVES)
             raise ValueError(f"`objective` must be one of {names}, got {chosen.name!r}")
-        if num_samples < 1:
-            raise ValueError(f"`num_samples` must be positive, got {num_samples}")
+        check_count("num_samples", num_samples)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -308,6 +309,8 @@ class AEVB(FusedModel):
         Returns:
             [B], nats.
         """
+        if num_samples is not None:
+            check_count("num_samples", num_samples)
         return self.evidence_bound(self._datapoints(x), as_seed(seed), num_samples).elbo
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
@@ -318,6 +321,7 @@ class AEVB(FusedModel):
         self, num_samples: int, seed: int | tf.Tensor | None = None
     ) -> ModelSample:
         """Draws (z, x) from p(z) p(x|z), and gives the means of p(x|z) beside."""
+        check_count("num_samples", num_samples)
         seeds = tfp.random.split_seed(as_seed(seed), n=2)
         z = self.prior_distribution().sample(num_samples, seed=seeds[0])
         likelihood = self.predictive(z, tf.random.experimental.stateless_fold_in(seeds[0], 1))
@@ -385,7 +389,7 @@ class AEVB(FusedModel):
             self.decoder.check_values(x.x)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
+        x = as_datapoints(x, self.allows_missing)
         if not x.shape[1:].is_compatible_with(self.event_shape):
             raise ValueError(
                 f"`x` must have shape [B, {', '.join(map(str, self.event_shape))}], got {x.shape}"
