@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.counts import check_count
+from tfp_aevb.data.host_arrays import as_datapoints
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.distributions.noise import device_seed
 from tfp_aevb.layers.learned_priors import VampPrior
@@ -38,8 +38,8 @@ from tfp_aevb.objectives import (
     minibatch_bound,
 )
 from tfp_aevb.training.fused import FusedModel
-from tfp_aevb.training.host_arrays import as_datapoints
 from tfp_aevb.training.loops import Minibatch
+from tfp_aevb.utils.counts import check_count
 from tfp_aevb.utils.graphs import call_part
 from tfp_aevb.utils.keras_versions import refuse_other_keras
 from tfp_aevb.utils.seeds import as_seed
