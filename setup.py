@@ -44,8 +44,14 @@ setup(
     ],
     entry_points={"console_scripts": ["tfp-aevb = tfp_aevb.commands.main:run"]},
     extras_require={
-        "test": ["hypothesis>=6.148,<7", "pytest>=8,<10", "pytest-xdist>=3.6.1,<4"],
+        "test": [
+            "arviz>=0.20,<0.24",
+            "hypothesis>=6.148,<7",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6.1,<4",
+        ],
         "dev": [
+            "arviz>=0.20,<0.24",
             "hypothesis>=6.148,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",

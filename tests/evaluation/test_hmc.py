@@ -1,12 +1,12 @@
-"""Appendix D and annealed importance sampling against exact log p(x) of linear-Gaussian models."""
+"""Appendix D against exact log p(x) of linear-Gaussian models."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.helpers import LinearGaussian, assert_one_line
-from tfp_aevb.evaluation import annealed_log_prob, hmc_log_prob, sample_posterior
-from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.evaluation import hmc_log_prob, sample_posterior
+from tfp_aevb.model import AEVB
 
 NUM_DATA = 200
 
@@ -48,9 +48,9 @@ def test_draws_have_the_moments_of_the_posterior() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_chains", "num_draws", "is_known"), [(1, 5, False), (3, 1, False), (2, 2, True)]
+    ("num_chains", "num_draws", "is_known"), [(1, 5, False), (3, 3, False), (2, 4, True)]
 )
-def test_chains_are_compared_where_there_are_two_of_two_draws(
+def test_chains_are_compared_where_there_are_two_of_four_draws(
     num_chains: int, num_draws: int, is_known: bool
 ) -> None:
     _, model, x = exact_model(2)
@@ -78,8 +78,8 @@ def test_chains_in_two_modes_of_one_latent_are_found_out() -> None:
     signs = np.sign(draws.z.numpy()[0, ..., 0])  # [C, B]
     apart = np.abs(signs.sum(axis=0)) < len(signs)
     assert 0.2 < apart.mean() < 1.0
-    assert (draws.r_hat.numpy()[apart] > 2.0).all()
-    assert (draws.r_hat.numpy()[~apart] < 2.0).all()
+    assert (draws.r_hat.numpy()[apart] > 1.4).all()  # of ranks it is at most 2 or so
+    assert (draws.r_hat.numpy()[~apart] < 1.1).all()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
@@ -101,27 +101,7 @@ def test_appendix_d_sees_a_likelihood_one_percent_off() -> None:
     assert abs(bias) > 0.05
 
 
-@pytest.mark.parametrize("latent_dim", [2, 5])
-def test_annealed_importance_sampling_is_within_a_tenth_of_a_nat(latent_dim: int) -> None:
-    exact, model, x = exact_model(latent_dim, shift=0.5, widen=1.5)
-    estimate = tf.function(lambda: annealed_log_prob(model, x, 10, seed=3), jit_compile=True)()
-    bias, error = errors(estimate, exact.log_prob(x))
-    assert abs(bias) < 0.1
-    assert error < 0.02
-
-
-def test_annealing_from_a_far_proposal_beats_importance_sampling_from_it() -> None:
-    from tfp_aevb.evaluation import importance_log_prob
-
-    exact, model, x = exact_model(2, shift=1.0)
-    annealed = tf.function(lambda: annealed_log_prob(model, x, 10, seed=4), jit_compile=True)()
-    plain = importance_log_prob(model, x, 10, seed=4).log_prob
-    truth = exact.log_prob(x)
-    assert abs(errors(annealed, truth)[0]) < 0.1 * abs(errors(plain, truth)[0])
-
-
 def test_bad_numbers_are_refused() -> None:
     _, model, x = exact_model(2)
     assert_one_line(lambda: hmc_log_prob(model, x, 3, num_chains=1), ValueError, "above 3", "got 3")
     assert_one_line(lambda: hmc_log_prob(model, x, 51), ValueError, "multiple")
-    assert_one_line(lambda: annealed_log_prob(model, x, 0), ValueError, "got 0 and 200")

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ class Scores(NamedTuple):
         num_samples: samples of z for each datapoint.
         values: [N] nats.
         diagnostics: how far the values can be trusted, in numbers; empty for the bound.
+        measures: what the words summarise, [N] each, by name: `acceptance`, `r_hat`, `ess_bulk`,
+            `ess_tail`, `effective_sample_size`, `standard_error`, as the estimator has them.
         notes: what is doubtful about them, and what to do.
     """
 
@@ -49,6 +52,7 @@ class Scores(NamedTuple):
     num_samples: int
     values: np.ndarray
     diagnostics: str = ""
+    measures: Mapping[str, np.ndarray] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
     @property
@@ -116,9 +120,11 @@ class Scorer:
                 line.show(f"{self._estimator}: {done:,}/{len(x):,} datapoints  {clock(left)} left")
         line.end()
         arrays = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
-        notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
-        values, words = arrays["log_prob"], _diagnostics(arrays)
-        return Scores(self._estimator, self._num_samples, values, words, notes)
+        values = arrays.pop("log_prob")
+        words, notes = _diagnostics(arrays), ()
+        if self._estimator != "elbo":
+            notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
+        return Scores(self._estimator, self._num_samples, values, words, arrays, notes)
 
     def _batch_scores(
         self, values: tf.Tensor, step: tf.Tensor, scale: float, dynamic_binarization: bool
@@ -132,7 +138,7 @@ class Scorer:
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
-        return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
+        return annealed_log_prob(model, batch, count, seed=seeds.noise)._asdict()
 
 
 def chunked_bound(model: AEVB, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Bound:
@@ -184,23 +190,29 @@ def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: 
     return Scorer(model, estimator, num_samples, seed)(x)
 
 
-def _diagnostics(found: dict[str, np.ndarray]) -> str:
+def _diagnostics(measures: Mapping[str, np.ndarray]) -> str:
     """Says how far the values can be trusted."""
-    if "effective_sample_size" in found:
-        size = found["effective_sample_size"]
-        few = float((size < FEW_EFFECTIVE_SAMPLES).mean())
-        return (
-            f"effective samples: median {np.median(size):.1f}, below {FEW_EFFECTIVE_SAMPLES:g} for "
-            f"{few:.1%} of the datapoints"
+    words = []
+    if "acceptance" in measures:
+        words.append(f"acceptance: mean {measures['acceptance'].mean():.2f}")
+    if "r_hat" in measures:
+        large = float((~(measures["r_hat"] <= LARGE_R_HAT)).mean())  # unknown is not small
+        words.append(
+            f"R-hat: median {np.median(measures['r_hat']):.3f}, above {LARGE_R_HAT} for "
+            f"{large:.1%} of the datapoints"
         )
-    if "r_hat" in found:
-        large = float((found["r_hat"] > LARGE_R_HAT).mean())
-        return (
-            f"acceptance: mean {found['acceptance'].mean():.2f}; "
-            f"R-hat: median {np.median(found['r_hat']):.3f}, "
-            f"above {LARGE_R_HAT} for {large:.1%} of the datapoints"
+    names = {
+        "ess_bulk": "bulk ESS",
+        "ess_tail": "tail ESS",
+        "effective_sample_size": "effective samples",
+    }
+    for name in [name for name in names if name in measures]:
+        few = float((~(measures[name] >= FEW_EFFECTIVE_SAMPLES)).mean())
+        words.append(
+            f"{names[name]}: median {np.median(measures[name]):.1f}, below "
+            f"{FEW_EFFECTIVE_SAMPLES:g} for {few:.1%} of the datapoints"
         )
-    return ""
+    return "; ".join(words)
 
 
 def write_scores(results: Sequence[Scores], path: str | Path) -> None:
