@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian, assert_mean, log_sigmoid_terms
 from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 
 class Exact(NamedTuple):

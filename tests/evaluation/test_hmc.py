@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.helpers import LinearGaussian, assert_one_line
 from tfp_aevb.evaluation import hmc_log_prob, sample_posterior
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 NUM_DATA = 200
 

@@ -2,7 +2,6 @@
 
 from tfp_aevb.evaluation.annealing import AnnealedEstimate, annealed_log_prob
 from tfp_aevb.evaluation.convergence import ess_bulk, ess_tail, r_hat
-from tfp_aevb.evaluation.free_posterior import fit_free_posterior
 from tfp_aevb.evaluation.gradients import GradientVariance, gradient_variance
 from tfp_aevb.evaluation.hmc import HmcEstimate, PosteriorDraws, hmc_log_prob, sample_posterior
 from tfp_aevb.evaluation.importance import ImportanceEstimate, importance_log_prob
