@@ -19,7 +19,7 @@ from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
-from tfp_aevb.training.sources import Batches, evaluation_source, training_source
+from tfp_aevb.training.sources import Batches, check_readers, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
@@ -190,7 +190,8 @@ class FusedModel(WeightAverages, tf_keras.Model):
             validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
                 that starts so.
             validation_batch_size: for arrays.
-            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch).
+            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch), or
+                the batches of a Keras `Sequence`.
             steps_per_epoch: updates in an epoch; by default as many as the data give.
             **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
 
@@ -204,8 +205,13 @@ class FusedModel(WeightAverages, tf_keras.Model):
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
         del y
+        check_readers(x, **kwargs)
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         if validation_split:
+            if validation_data is not None:
+                raise ValueError(
+                    "`validation_split` and `validation_data` exclude each other; give one of them"
+                )
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
             rows = as_observations(x, self.allows_missing)
@@ -234,6 +240,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
                     train.x,
                     validation_data=validation_data,
                     steps_per_epoch=steps_per_epoch,
+                    shuffle=shuffle,
                     **kwargs,
                 )
         finally:
@@ -253,6 +260,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):
             with self._own_blocks(), self._averaged_weights():
                 return super().evaluate(x, **kwargs)
+        check_readers(x, **kwargs)
         outer_eval_batches = self._eval_batches
         source = evaluation_source(self, x, batch_size)
         self._eval_batches = source.batches
@@ -265,6 +273,7 @@ class FusedModel(WeightAverages, tf_keras.Model):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
+        check_readers(args[0] if args else kwargs.get("x"), **kwargs)
         # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
         with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
@@ -407,6 +416,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
             with layer_calls(self, True, batch.seed):
                 loss, bound = self.training_loss(batch)
         return loss, bound, tape.gradient(loss, variables)
+
+    def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
+        """Returns what evaluation would have for `loss` of a training minibatch, to be reported."""
+        del bound, batch
+        return loss
 
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the trainable variables by the loss' gradients, summed over devices."""
