@@ -282,16 +282,15 @@ class AEVB(FusedModel):
         aim = bound.elbo if batch.step is None else self._kl.aim(bound, batch.step)
         return self.minibatch_loss(aim, batch), bound
 
-    def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
-        """As `FusedModel`'s, but that the loss is the one that evaluation has: of the bound itself.
+    def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
+        """Returns the loss with the bound itself in it, whose KL term has its own weight.
 
-        One whose weight rises in training could not be compared with that of another epoch.
+        With one that rises in training it could not be compared with that of another epoch.
         """
-        loss, bound, gradients = super().losses_and_gradients(batch)
-        if not self._kl.is_one and batch.step is not None:
-            more = self._kl.aim(bound, batch.step) - bound.elbo
-            loss += minibatch_bound(more, 1.0, batch.weights, batch.size)
-        return loss, bound, gradients
+        if self._kl.is_one:
+            return loss
+        more = self._kl.aim(bound, batch.step) - bound.elbo
+        return loss + minibatch_bound(more, 1.0, batch.weights, batch.size)
 
     def elbo(
         self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None

@@ -218,10 +218,13 @@ class MonteCarloEM(AEVB):
             self.num_samples,
             batch.seed,
         )
-        loss = self.minibatch_loss(log_joint, batch)
-        # Its gradient is that of log p(x, z); its value is the loss that evaluation has.
-        more = minibatch_bound(log_joint - bound.elbo, 1.0, batch.weights, batch.size)
-        return loss + tf.stop_gradient(more), bound
+        return self.minibatch_loss(log_joint, batch), bound
+
+    def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
+        """Returns the loss with the bound in the place of log p(x, z)."""
+        z = tf.gather(self.chains, batch.rows)
+        more = self.log_joint(batch.x, z[tf.newaxis])[0] - bound.elbo
+        return loss + minibatch_bound(more, 1.0, batch.weights, batch.size)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised."""

@@ -29,7 +29,13 @@ from tfp_aevb.training.keras_objects import (
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
-from tfp_aevb.training.sources import Batches, evaluation_source, given_data, training_source
+from tfp_aevb.training.sources import (
+    Batches,
+    check_readers,
+    evaluation_source,
+    given_data,
+    training_source,
+)
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 from tfp_aevb.utils.graphs import xla_failures_named
 from tfp_aevb.utils.variables import distinct
@@ -248,7 +254,8 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
             validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
                 `(x, x)`, `(x, x, w)` or `(x, None, w)` of arrays.
             validation_batch_size: for arrays.
-            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch).
+            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch), or
+                the batches of a Keras `Sequence`.
             steps_per_epoch: updates in an epoch; by default as many as the data give.
             **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
 
@@ -261,12 +268,17 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
                 reported or takes worse values of it for better ones.
             NonFiniteBoundError: if the bound becomes NaN or infinite.
         """
+        check_readers(x, **kwargs)
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         check_callbacks(kwargs.get("callbacks"))
         if class_weight is not None:
             raise ValueError("`class_weight` has no classes here; give `sample_weight` [N]")
         x = given_data(self, x, y, sample_weight)
         if validation_split:
+            if validation_data is not None:
+                raise ValueError(
+                    "`validation_split` and `validation_data` exclude each other; give one of them"
+                )
             if not is_array(x):
                 raise ValueError("`validation_split` needs an array; give `validation_data`")
             rows = as_observations(x, self.allows_missing)
@@ -294,6 +306,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
                     train.x,
                     validation_data=validation_data,
                     steps_per_epoch=steps_per_epoch,
+                    shuffle=shuffle,
                     **kwargs,
                 )
             if isinstance(train.batches, IteratorBatches) and train.batches.only_zeros:
@@ -323,6 +336,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):
             with self._own_blocks(), self._averaged_weights():
                 return self._evaluated(x, **kwargs)
+        check_readers(x, **kwargs)
         x = given_data(self, x, y, sample_weight)
         outer_eval_batches = self._eval_batches
         source = evaluation_source(self, x, batch_size)
@@ -348,6 +362,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
         check_callbacks(kwargs.get("callbacks"))
+        check_readers(args[0] if args else kwargs.get("x"), **kwargs)
         # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
         with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
@@ -521,6 +536,11 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         penalty = self.minibatch_loss(tf.zeros_like(batch.weights), batch)
         total = batch.size * (loss - penalty) + batch.total_weight * penalty
         return tf.math.divide_no_nan(total, batch.total_weight)
+
+    def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
+        """Returns what evaluation would have for `loss` of a training minibatch, to be reported."""
+        del bound, batch
+        return loss
 
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the trainable variables by the loss' gradients, summed over devices."""

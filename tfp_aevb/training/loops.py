@@ -135,6 +135,7 @@ def _step(
     """Returns the sums of the minibatch and, when training, the gradients."""
     if purpose == "train":
         loss, bound, gradients = model.losses_and_gradients(batch)
+        loss = model.loss_of_evaluation(loss, bound, batch)
     else:
         with layer_calls(model, False, batch.seed):
             (loss, bound), gradients = model.training_loss(batch), []

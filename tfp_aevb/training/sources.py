@@ -63,6 +63,40 @@ def given_data(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Any:
     return as_observations(x, model.allows_missing).weighted(sample_weight)
 
 
+def check_readers(
+    x: Any,
+    *,
+    max_queue_size: int = 10,
+    workers: int = 1,
+    use_multiprocessing: bool = False,
+    **others: Any,
+) -> None:
+    """Raises a `ValueError` unless `x` is given, and what is said of its readers has a use.
+
+    Args:
+        x: as given to `fit`, `evaluate` or `predict`.
+        max_queue_size: as there.
+        workers: as there.
+        use_multiprocessing: as there.
+        **others: what else is given.
+    """
+    del others
+    if x is None:
+        raise ValueError("`x` is missing; give an array [N, ...event] or data in batches")
+    given = {
+        "max_queue_size": max_queue_size != 10,
+        "workers": workers != 1,
+        "use_multiprocessing": bool(use_multiprocessing),
+    }
+    if not is_array(x) and not isinstance(x, Stream | tf.data.Dataset):
+        return
+    for name in (name for name, is_given in given.items() if is_given):
+        raise ValueError(
+            f"`{name}` is for Keras' readers of generators and `Sequence`s, which "
+            f"{type(x).__name__} does not need; leave it out"
+        )
+
+
 def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) -> Source:
     """Returns the source of training data `x` of any kind that `fit` takes.
 
