@@ -176,7 +176,9 @@ compile_.agrees("jit_compile", "'auto'", {"jit_compile": "auto"}, {"jit_compile"
                 like="True, where XLA suits the model")  # fmt: skip
 compile_.refuses("jit_compile", "another text", {"jit_compile": "never"}, "`jit_compile` must be")
 compile_.differs("steps_per_execution", "3", {"steps_per_execution": 3})
-compile_.refuses("steps_per_execution", "0", {"steps_per_execution": 0}, "`steps_per_execution` must")
+compile_.refuses(
+    "steps_per_execution", "0", {"steps_per_execution": 0}, "`steps_per_execution` must"
+)
 compile_.differs("ema_momentum", "0.9", {"ema_momentum": 0.9})
 compile_.refuses("ema_momentum", "1", {"ema_momentum": 1.0}, "`ema_momentum` must be in [0, 1)")
 compile_.differs("kwargs", "`run_eagerly=True`", {"run_eagerly": True})
@@ -204,7 +206,11 @@ fit.refuses("batch_size", "5, beside a dataset", lambda: {"x": batches(X), "batc
 fit.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF}, waits="B9")
 fit.agrees("sample_weight", "1 for each row", {"sample_weight": np.ones(20)}, waits="B9",
            like="no weights")  # fmt: skip
-for given, value in {"-1": -np.ones(20), "NaN": HALF * np.nan, "of another length": HALF[:5]}.items():
+for given, value in {
+    "-1": -np.ones(20),
+    "NaN": HALF * np.nan,
+    "of another length": HALF[:5],
+}.items():
     fit.refuses("sample_weight", given, {"sample_weight": value}, "weights must be", "B9")
 fit.refuses("class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no", "B9")
 fit.differs("validation_split", "0.5", {"validation_split": 0.5})

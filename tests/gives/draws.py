@@ -179,7 +179,9 @@ posterior_draws = Table(
 )
 add_estimator(posterior_draws, {"num_draws": 5, **_others}, "A2")
 appendix_d = Table(
-    "hmc_log_prob", evaluation.hmc_log_prob, estimated(evaluation.hmc_log_prob, num_samples=4, **_chains)
+    "hmc_log_prob",
+    evaluation.hmc_log_prob,
+    estimated(evaluation.hmc_log_prob, num_samples=4, **_chains),
 )
 add_estimator(appendix_d, {"num_samples": 6, **_others}, "A2")
 appendix_d.refuses("num_samples", "2: latents + 1", {"num_samples": 2}, "`num_samples` must be")
