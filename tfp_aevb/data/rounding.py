@@ -1,5 +1,7 @@
 """Whether float32 can tell the values of a column apart: stated once, for arrays and tables."""
 
+from typing import Any
+
 import numpy as np
 
 MAX_ROUNDING = 1e-3  # of a column's numbers by float32, in their standard deviation
@@ -82,7 +84,7 @@ class ColumnRounding:
         """Takes more rows [N, ...] in; NaN is missing."""
         self._noise = _NOISE if rows.dtype.kind == "f" else 0.0
         is_long = rows.dtype != np.float64  # integers of 64 bits are longer than doubles
-        x = rows.reshape(len(rows), -1).astype(np.longdouble if is_long else np.float64)
+        x: Any = rows.reshape(len(rows), -1).astype(np.longdouble if is_long else np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             changed = x != x.astype(np.float32)
         known = ~np.isnan(x)

@@ -121,7 +121,8 @@ class Scorer:
         line.end()
         arrays = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
         values = arrays.pop("log_prob")
-        words, notes = _diagnostics(arrays), ()
+        words = _diagnostics(arrays)
+        notes: tuple[str, ...] = ()
         if self._estimator != "elbo":
             notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
         return Scores(self._estimator, self._num_samples, values, words, arrays, notes)

@@ -35,7 +35,6 @@ from tfp_aevb.objectives import (
     ScoreFunction,
     as_objective,
     evidence_bound,
-    minibatch_bound,
 )
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
@@ -290,7 +289,7 @@ class AEVB(FusedModel):
         if self._kl.is_one:
             return loss
         more = self._kl.aim(bound, batch.step) - bound.elbo
-        return loss + minibatch_bound(more, 1.0, batch.weights, batch.size)
+        return loss + batch.mean(more)
 
     def elbo(
         self, x: tf.Tensor, num_samples: int | None = None, seed: int | tf.Tensor | None = None

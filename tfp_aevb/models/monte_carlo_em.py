@@ -11,7 +11,7 @@ from tfp_aevb.distributions.noise import DiagonalGaussian
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.models.aevb import AEVB, ConditionalDistribution
 from tfp_aevb.models.free_posterior import fit_free_posterior
-from tfp_aevb.objectives import Bound, minibatch_bound
+from tfp_aevb.objectives import Bound
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.graphs import graph_function
 from tfp_aevb.utils.seeds import as_seed
@@ -224,7 +224,7 @@ class MonteCarloEM(AEVB):
         """Returns the loss with the bound in the place of log p(x, z)."""
         z = tf.gather(self.chains, batch.rows)
         more = self.log_joint(batch.x, z[tf.newaxis])[0] - bound.elbo
-        return loss + minibatch_bound(more, 1.0, batch.weights, batch.size)
+        return loss + batch.mean(more)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised."""

@@ -367,6 +367,8 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
 
+    train_function: Any
+    test_function: Any
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
     # Attributes that compiled loops read when they are made, and not later.
@@ -436,13 +438,13 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
     def make_train_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of updates."""
         if getattr(self, "train_function", None) is None or force:
-            self.train_function: Callable = self._make_function(train=True)
+            self.train_function = self._make_function(train=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of evaluation batches."""
         if getattr(self, "test_function", None) is None or force:
-            self.test_function: Callable = self._make_function(train=False)
+            self.test_function = self._make_function(train=False)
         return self.test_function
 
     def _make_function(self, train: bool) -> Callable:

@@ -48,6 +48,15 @@ class Minibatch(NamedTuple):
     is_real: tf.Tensor | None = None
     total_weight: tf.Tensor | None = None
 
+    @property
+    def count(self) -> tf.Tensor:
+        """What the whole minibatch counts: the sum of its weights, or M."""
+        return self.size if self.total_weight is None else self.total_weight
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the share of these rows in the weighted mean of `values` [B], scalar."""
+        return tf.math.divide_no_nan(tf.reduce_sum(self.weights * values), self.count)
+
 
 def block_function(model: Trainable, purpose: str) -> Callable[[Block], tf.Tensor]:
     """Returns the function that works through a block.
@@ -122,11 +131,11 @@ def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
     """Sums over datapoints, each as often as it counts, of the loss and the bound's terms."""
     real = batch.weights > 0.0
     parts = [tf.cast(tf.where(real, part, 0.0), tf.float64) for part in bound]
-    count = batch.size
     if batch.total_weight is not None:
-        weights, count = tf.cast(batch.weights, tf.float64), batch.total_weight
+        weights = tf.cast(batch.weights, tf.float64)
         parts = [weights * part for part in parts]
-    return [tf.cast(loss, tf.float64) * tf.cast(count, tf.float64), *map(tf.reduce_sum, parts)]
+    total = tf.cast(loss, tf.float64) * tf.cast(batch.count, tf.float64)
+    return [total, *map(tf.reduce_sum, parts)]
 
 
 def _step(

@@ -62,5 +62,8 @@ class Trainable(Protocol):
     def reported_loss(self, loss: tf.Tensor, batch: Any) -> tf.Tensor:
         """Returns the loss that is reported."""
 
+    def loss_of_evaluation(self, loss: tf.Tensor, bound: Any, batch: Any) -> tf.Tensor:
+        """Returns what evaluation would have for `loss` of a training minibatch."""
+
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Updates the parameters."""

@@ -63,7 +63,7 @@ def _fresh_seed() -> tf.Tensor:
     if tf.executing_eagerly() and not is_op_determinism_enabled():
         return tf.constant(np.random.SeedSequence().generate_state(2) >> 1, tf.int32)
     try:
-        # An operation with a state of its own: a number of NumPy's would be a constant of the graph.
+        # An operation with a state of its own: a number of NumPy's would be a constant.
         return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
     except RuntimeError as error:
         raise ValueError(
