@@ -33,6 +33,7 @@ from tfp_aevb.objectives import (
     LogLikelihood,
     evidence_bound,
 )
+from tfp_aevb.training.cells import cell_rows
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.host_arrays import as_datapoints
 from tfp_aevb.training.loops import Minibatch
@@ -337,6 +338,11 @@ class AEVB(FusedModel):
     def ascends_evidence(self) -> bool:
         """Whether `bound` estimates the evidence lower bound (Eq. 2)."""
         return self.objective in EVIDENCE_OBJECTIVES
+
+    @property
+    def cell_rows(self) -> int:
+        """Rows that evaluation computes at once."""
+        return cell_rows(self.event_shape, self.num_samples)
 
     @property
     def kl_warmup_steps(self) -> int:

@@ -82,7 +82,8 @@ class ColumnRounding:
         """Takes more rows [N, ...] in; NaN is missing."""
         self._noise = _NOISE if rows.dtype.kind == "f" else 0.0
         is_long = rows.dtype != np.float64  # integers of 64 bits are longer than doubles
-        x = rows.reshape(len(rows), -1).astype(np.longdouble if is_long else np.float64)
+        x: np.ndarray = rows.reshape(len(rows), -1)
+        x = x.astype(np.longdouble if is_long else np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             changed = x != x.astype(np.float32)
         known = ~np.isnan(x)

@@ -79,7 +79,7 @@ def latent_statistics(
         return found if kl is None else {**found, "kl": kl}
 
     parts: dict[str, list[np.ndarray]] = {}
-    for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+    for step, (rows, count) in enumerate(padded_batches(x.x, BATCH)):
         for name, value in statistics(rows, tf.constant(step)).items():
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
