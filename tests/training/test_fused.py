@@ -16,9 +16,9 @@ from tests.helpers import (
     weights_of,
 )
 from tfp_aevb import Stream, layers
-from tfp_aevb.data.observations import Observations, read_values
-from tfp_aevb.models.aevb import AEVB
-from tfp_aevb.training.batches import Block, RowBatches
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.batches import Block
+from tfp_aevb.training.cells import CELL, ArrayCells
 from tfp_aevb.training.fused import METRICS, NonFiniteBoundError
 from tfp_aevb.utils.seeds import step_seeds
 
@@ -76,7 +76,7 @@ def test_epoch_metrics_are_exact_averages_over_datapoints(x: Observations, objec
 def test_evaluate_gives_exact_averages_over_datapoints(x: Observations) -> None:
     model = _frozen(seed=5)
     result = model.evaluate(x, batch_size=10, verbose=0, return_dict=True)
-    for name, value in _by_hand(model, x, 10, "evaluate").items():
+    for name, value in _by_hand(model, x, CELL, "evaluate").items():
         assert result[name] == pytest.approx(value, rel=1e-6), name
     assert result == model.evaluate(x, batch_size=10, verbose=0, return_dict=True)
 
@@ -352,14 +352,14 @@ def test_validation_split_of_a_stream_is_refused() -> None:
 
 def test_a_new_model_evaluates_in_blocks_and_trains_in_its_own(monkeypatch) -> None:
     steps: list[int] = []
-    next_block = RowBatches.next_block
+    next_block = ArrayCells.next_block
 
     def spy(*args) -> Block:
         block = next_block(*args)
-        steps.append(int(block.num_steps))
+        steps.append(block.num_batches)
         return block
 
-    monkeypatch.setattr(RowBatches, "next_block", spy)
+    monkeypatch.setattr(ArrayCells, "next_block", spy)
     model = compiled(small_model())
     result = model.evaluate(np.tile(X, [16, 1]), batch_size=1, verbose=0)
     assert sum(steps) == 400

@@ -63,8 +63,7 @@ def host_array(x: Any) -> np.ndarray:
         if isinstance(x, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in x):
             x = np.ma.array(x)
         if isinstance(x, np.ma.MaskedArray) and x.dtype.kind in "biuf":
-            masked: Any = x.astype(np.float64) if np.ma.is_masked(x) else None
-            return x.data if masked is None else masked.filled(np.nan)
+            return np.ma.filled(x.astype(np.float64), np.nan) if np.ma.is_masked(x) else x.data
         array = np.asarray(x)
         if array.dtype.kind == "O" and _has_numeric_columns(x):
             array = x.to_numpy(dtype=np.float64, na_value=np.nan)

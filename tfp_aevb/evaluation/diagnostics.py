@@ -80,7 +80,7 @@ def latent_statistics(
 
     compiled_statistics = compiled(statistics, model.uses_xla)
     parts: dict[str, list[np.ndarray]] = {}
-    for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+    for step, (rows, count) in enumerate(padded_batches(x.x, BATCH)):
         for name, value in compiled_statistics(rows, tf.constant(step)).items():
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}

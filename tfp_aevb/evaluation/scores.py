@@ -110,7 +110,9 @@ class Scorer:
         parts: dict[str, list[np.ndarray]] = {}
         line, started = ProgressLine(), time.perf_counter()
         done = 0
-        for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+        # Of one size however few there are: a row's draws do not depend on the rows behind it.
+        size = BATCH if self._estimator in ("elbo", "importance") else min(BATCH, len(x))
+        for step, (rows, count) in enumerate(padded_batches(x.x, size)):
             found = self._score_batch(rows, tf.constant(step), x.scale, x.dynamic_binarization)
             for name, value in found.items():
                 parts.setdefault(name, []).append(value.numpy()[:count])

@@ -36,6 +36,7 @@ from tfp_aevb.objectives import (
     as_objective,
     evidence_bound,
 )
+from tfp_aevb.training.cells import cell_rows
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.counts import check_count
@@ -359,6 +360,11 @@ class AEVB(FusedModel):
     def ascends_evidence(self) -> bool:
         """Whether `bound` estimates the evidence lower bound (Eq. 2)."""
         return self.objective.ascends_evidence
+
+    @property
+    def cell_rows(self) -> int:
+        """Rows that evaluation computes at once."""
+        return cell_rows(self.event_shape, self.num_samples)
 
     @property
     def kl_warmup_steps(self) -> int:

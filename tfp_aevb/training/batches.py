@@ -29,6 +29,9 @@ class Block(NamedTuple):
         scale, dynamic_binarization: see `Observations`.
         weights: [K, places] float32, how often each datapoint counts, 0 for padding; `None` where
             each counts once.
+        cells: [K, devices] int32, in evaluation the number of each device's cell (`cells`), where
+            minibatches are as many cells; `None` in training.
+        num_batches: in evaluation, the number of batches that these cells are.
     """
 
     data: tf.Tensor | None
@@ -43,6 +46,8 @@ class Block(NamedTuple):
     scale: float
     dynamic_binarization: bool
     weights: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    num_batches: int = 0
 
 
 class RowBatches:
@@ -58,8 +63,6 @@ class RowBatches:
         num_data: N of Equation 8; by default the sum of the weights, `len(x)` without.
         shuffle_seed: `None` keeps the rows' order.
         num_devices: M's places are padded to a multiple of it.
-        on_device: hold the data on the device and send row numbers, else send pixels. The
-            compiled loop depends on N when the data are on the device.
         updates_per_batch: how many steps in a row have the same minibatch.
     """
 
@@ -71,7 +74,6 @@ class RowBatches:
         shuffle_seed: int | None,
         *,
         num_devices: int,
-        on_device: bool,
         updates_per_batch: int = 1,
     ) -> None:
         if batch_size < 1:
@@ -87,10 +89,9 @@ class RowBatches:
         self.num_data = x.total_weight
         self._num_data = num_data or self.num_data
         self._shuffle_seed = shuffle_seed
-        self._data = tf.constant(x.x) if on_device else None
+        self._data = tf.constant(x.x)
         self._updates_per_batch = updates_per_batch
         self.steps_per_epoch = -(-num_used // self._batch_size) * updates_per_batch
-        self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * self._places)
         self._epoch = -1
 
     def next_block(
@@ -105,7 +106,7 @@ class RowBatches:
             padded_steps: K at most.
         """
         del iterator
-        padded_steps = min(padded_steps, self.max_block)
+        padded_steps = min(padded_steps, MAX_BLOCK)
         num_steps = min(num_steps, padded_steps)
         rows = np.zeros([padded_steps, self._places], np.int32)
         sizes = np.zeros([padded_steps], np.int32)
@@ -114,14 +115,9 @@ class RowBatches:
             # Places behind a short minibatch repeat its rows: of statistics that a network takes of
             # a batch, too, each datapoint is a part.
             rows[i], sizes[i] = np.resize(batch, self._places), len(batch)
-        if self._data is None:
-            values = np.zeros([*rows.shape, *self._x.event_shape], self._x.x.dtype)
-            values[:num_steps] = self._x.x[rows[:num_steps]]
-        else:
-            values = rows
         return make_block(
             self._x,
-            values,
+            rows,
             sizes,
             num_steps=num_steps,
             first_step=first_step,

@@ -16,6 +16,7 @@ from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
+from tfp_aevb.training.cells import CELL
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.keras_objects import (
     KerasFiles,
@@ -393,6 +394,11 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         return bool(self.jit_compile) if self._is_compiled else self.suits_xla
 
     @property
+    def cell_rows(self) -> int:
+        """Rows that evaluation computes at once."""
+        return CELL
+
+    @property
     def known_num_data(self) -> float | None:
         """N: as given, or else as the data last given to `fit` tell it."""
         return self.num_data or self._fitted_num_data
@@ -467,17 +473,18 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
                     break
                 num_steps = int(block.num_steps)
                 with xla_failures_named():
-                    finite_steps = int(run_block(block))
+                    finite_steps = int(run_block(block._replace(num_batches=0)))
                 if finite_steps == BAD_PARAMETERS:
                     raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
-                done += num_steps
                 if train:
                     self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
+                    done += num_steps
                     self._fitted_num_data = float(block.num_data[num_steps - 1])
                 else:
-                    counter.assign_add(num_steps)
+                    done += block.num_batches
+                    counter.assign_add(block.num_batches)
             if self._largest_block is None:
                 self._adapt_block(done, time.perf_counter() - started)
             return {metric.name: metric.result() for metric in self.averages}
@@ -507,12 +514,13 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         As in Keras, what layers' regularisers and `add_loss` ask for is added as it is, once, to
         the loss of a datapoint.
         """
+        values = tf.cast(values, batch.weights.dtype)
         loss = -minibatch_bound(values, 1.0, batch.weights, batch.size)
         for added in added_losses(self):
-            loss += added / batch.num_devices
+            loss += tf.cast(added / batch.num_devices, loss.dtype)
         if self.parameter_prior:
             penalty = negative_log_parameter_prior(self.penalised_variables)
-            loss += penalty / (batch.num_data * batch.num_devices)
+            loss += tf.cast(penalty / (batch.num_data * batch.num_devices), loss.dtype)
         return loss
 
     def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
@@ -525,19 +533,19 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
             tape.watch(variables)
             with layer_calls(self, True, batch.seed):
                 loss, bound = self.training_loss(batch)
-                reported = self.reported_loss(loss, batch)
+                reported = loss
+                if batch.total_weight is not None:
+                    total = self.sum_of_losses(loss, batch)
+                    reported = tf.math.divide_no_nan(total, batch.total_weight)
         return reported, bound, tape.gradient(loss, variables)
 
-    def reported_loss(self, loss: tf.Tensor, batch: Minibatch) -> tf.Tensor:
-        """Returns the loss that metrics average: of a minibatch with weights the weighted mean.
+    def sum_of_losses(self, loss: tf.Tensor, batch: Minibatch) -> tf.Tensor:
+        """Returns the sum over a minibatch of its datapoints' losses, each as often as it counts.
 
-        There `training_loss` divides by M, the number of datapoints, not by their weights' sum.
+        `training_loss`, the mean, divides the weighted sum by M, and has penalties once.
         """
-        if batch.total_weight is None:
-            return loss
         penalty = self.minibatch_loss(tf.zeros_like(batch.weights), batch)
-        total = batch.size * (loss - penalty) + batch.total_weight * penalty
-        return tf.math.divide_no_nan(total, batch.total_weight)
+        return batch.size * (loss - penalty) + batch.total_weight * penalty
 
     def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
         """Returns what evaluation would have for `loss` of a training minibatch, to be reported."""

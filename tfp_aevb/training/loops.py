@@ -24,8 +24,9 @@ class Minibatch(NamedTuple):
 
     Attributes:
         x: [B, ...event].
-        weights: [B], how often each datapoint counts: 1, or its weight; 0 for padding.
-        size: M, datapoints in the whole minibatch, scalar.
+        weights: [B], how often each datapoint counts: 1, or its weight; 0 for padding. Of float64
+            in evaluation.
+        size: M, datapoints in the whole minibatch, scalar; 1 in evaluation, which wants sums.
         num_data: N of Equation 8, scalar.
         num_devices: that share the minibatch.
         seed: [2] int32.
@@ -33,8 +34,8 @@ class Minibatch(NamedTuple):
         step: updates before this one, scalar int64; `None` in evaluation.
         is_real: [B], 1 for a datapoint and 0 for padding, where datapoints have weights of their
             own; `None` where `weights` says it.
-        total_weight: scalar, the sum of the whole minibatch's `weights`, where datapoints have
-            weights of their own; `None` where it is M.
+        total_weight: scalar, the sum of the whole minibatch's `weights` where it may be another
+            number than M, else `None`.
     """
 
     x: tf.Tensor
@@ -90,15 +91,14 @@ def _run_by(strategy: tf.distribute.Strategy, run: Callable, block: Block) -> tf
 
 def _minibatch(
     model: Trainable,
-    purpose: str,
     block: Block,
     i: tf.Tensor,
     start: tf.Tensor | int,
     num_devices: int,
 ) -> Minibatch:
-    """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
+    """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`, to train on."""
     step = block.first_step + i
-    seeds = step_seeds(model.seed, purpose, step, model.retries)
+    seeds = step_seeds(model.seed, "train", step, model.retries)
     rows = block.places // num_devices
     # Gathered: a slice's place would be a constant for XLA, and each step compile anew.
     values = tf.gather(block.values, i)
@@ -108,22 +108,44 @@ def _minibatch(
     if block.data is not None:
         values = tf.gather(block.data, values)
     binarization = seeds.binarization
-    if purpose == "train" and model.updates_per_batch > 1:  # Monte Carlo EM: all see one x
+    if model.updates_per_batch > 1:  # Monte Carlo EM: all see one x
         shared_by = step - step % model.updates_per_batch
-        binarization = step_seeds(model.seed, purpose, shared_by, model.retries).binarization
+        binarization = step_seeds(model.seed, "train", shared_by, model.retries).binarization
     x = read_values(values, block.scale, block.dynamic_binarization, binarization)
     size = tf.gather(block.sizes, i)
     places = start + tf.range(rows)
     weights = tf.cast(places < size, tf.float32)
     size = tf.cast(size, tf.float32)
     num_data = tf.gather(block.num_data, i)
-    trained_step = step if purpose == "train" else None
-    batch = Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, trained_step)
+    batch = Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, step)
     if block.weights is None:
         return batch
     own = tf.gather(block.weights, i)
     return batch._replace(
         weights=tf.gather(own, places), is_real=weights, total_weight=tf.reduce_sum(own)
+    )
+
+
+def _cell(
+    model: "FusedModel", block: Block, i: tf.Tensor, device: tf.Tensor | int, num_devices: int
+) -> Minibatch:
+    """Reads one device's cell of minibatch `i`, to evaluate on."""
+    seeds = step_seeds(
+        model.seed, "evaluate", tf.gather(tf.gather(block.cells, i), device), model.retries
+    )
+    rows = block.places // num_devices
+    places = device * rows + tf.range(rows)
+    values = tf.gather(tf.gather(block.values, i), places)
+    x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+    own = tf.cast(tf.gather(block.weights, i), tf.float64)
+    return Minibatch(
+        x,
+        weights=tf.gather(own, places),
+        size=tf.constant(1.0, tf.float64),
+        num_data=tf.gather(block.num_data, i),
+        num_devices=num_devices,
+        seed=seeds.noise,
+        total_weight=tf.reduce_sum(own),
     )
 
 
@@ -134,8 +156,7 @@ def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
     if batch.total_weight is not None:
         weights = tf.cast(batch.weights, tf.float64)
         parts = [weights * part for part in parts]
-    total = tf.cast(loss, tf.float64) * tf.cast(batch.count, tf.float64)
-    return [total, *map(tf.reduce_sum, parts)]
+    return [loss, *map(tf.reduce_sum, parts)]
 
 
 def _step(
@@ -145,16 +166,18 @@ def _step(
     if purpose == "train":
         loss, bound, gradients = model.losses_and_gradients(batch)
         loss = model.loss_of_evaluation(loss, bound, batch)
+        loss = tf.cast(loss, tf.float64) * tf.cast(batch.count, tf.float64)
     else:
         with layer_calls(model, False, batch.seed):
             (loss, bound), gradients = model.training_loss(batch), []
-            loss = model.reported_loss(loss, batch)
+            loss = model.sum_of_losses(loss, batch)
     return _sums(loss, bound, batch), gradients
 
 
 def _run_block(model: Trainable, purpose: str, block: Block) -> tf.Tensor:
     def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sums, gradients = _step(model, purpose, _minibatch(model, purpose, block, i, 0, 1))
+        read = _minibatch if purpose == "train" else _cell
+        sums, gradients = _step(model, purpose, read(model, block, i, 0, 1))
         if gradients:
             model.apply_gradients(gradients)
         finite = tf.math.is_finite(sums[0])
@@ -195,9 +218,12 @@ def _device_step(
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
     """Returns one device's sums, gradients and number of datapoints, each as often as it counts."""
     num_devices = model.distribute_strategy.num_replicas_in_sync
+    if purpose != "train":
+        batch = _cell(model, block, i, device, num_devices)
+        return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
     start = device * (block.places // num_devices)
     with batch_rows(device, start, block.batch_size):
-        batch = _minibatch(model, purpose, block, i, start, num_devices)
+        batch = _minibatch(model, block, i, start, num_devices)
         weights = batch.weights if block.weights is None else tf.cast(batch.weights, tf.float64)
         return *_step(model, purpose, batch), tf.reduce_sum(weights)
 

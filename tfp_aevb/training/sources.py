@@ -9,12 +9,13 @@ from tfp_aevb.data.batch_parts import check_target, with_target
 from tfp_aevb.data.observations import Observations, as_observations, is_array
 from tfp_aevb.data.stream import Stream
 from tfp_aevb.training.batches import RowBatches
+from tfp_aevb.training.cells import ArrayCells
 from tfp_aevb.training.devices import worker_place
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 from tfp_aevb.training.trainable import Trainable
 
 EVAL_BATCH = 500
-Batches = RowBatches | StreamBatches | IteratorBatches
+Batches = RowBatches | ArrayCells | StreamBatches | IteratorBatches
 
 
 class Source(NamedTuple):
@@ -125,7 +126,7 @@ def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) ->
             raise ValueError(
                 "data in batches do not tell N, which the loss needs; give the model `num_data`"
             )
-        return _iterator_source(model, x, model.num_data)
+        return _iterator_source(model, x, model.num_data, None)
     x = as_observations(x, model.allows_missing)
     model.check_observations(x)
     rows = RowBatches(
@@ -134,7 +135,6 @@ def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) ->
         model.stated_num_data(x),
         model.seed if shuffle else None,
         num_devices=num_devices,
-        on_device=True,
         updates_per_batch=model.updates_per_batch,
     )
     return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, rows.num_data)
@@ -151,24 +151,22 @@ def evaluation_source(model: Trainable, x: Any, batch_size: int | None) -> Sourc
             "a `Stream` is for training alone: it has no end; evaluate on an array or a tf.data set"
         )
     if not is_array(x):
-        return _iterator_source(model, x, model.known_num_data)
+        return _iterator_source(model, x, model.known_num_data, model.cell_rows)
     num_devices = model.distribute_strategy.num_replicas_in_sync
     x = as_observations(x, model.allows_missing)
     model.check_observations(x)
-    rows = RowBatches(
-        x,
-        batch_size or EVAL_BATCH,
-        model.known_num_data,
-        None,
-        num_devices=num_devices,
-        on_device=False,
+    cells = ArrayCells(
+        x, batch_size or EVAL_BATCH, model.known_num_data, num_devices, model.cell_rows
     )
-    return Source(rows, _step_numbers(num_devices, rows.steps_per_epoch), rows.steps_per_epoch)
+    return Source(cells, _step_numbers(num_devices, cells.steps), cells.steps)
 
 
-def _iterator_source(model: Trainable, x: Any, num_data: float | None) -> Source:
+def _iterator_source(
+    model: Trainable, x: Any, num_data: float | None, cell: int | None
+) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
-    batches = IteratorBatches(num_data, model.check_observations, num_devices, model.allows_missing)
+    check, allow_missing = model.check_observations, model.allows_missing
+    batches = IteratorBatches(num_data, check, num_devices, allow_missing, cell)
     x = _with_targets(x)
     is_unknown = not isinstance(x, tf.data.Dataset) or (
         int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY

@@ -10,6 +10,8 @@ from tfp_aevb.data.batch_parts import batch_parts
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.data.stream import Stream, StreamEndedError
 from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
+from tfp_aevb.training.cells import cells_block, most_cells
+from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.read_ahead import ReadAhead
 
 Check = Callable[[Observations], None]
@@ -133,6 +135,7 @@ class IteratorBatches:
         check: called with each block's `Observations`, to refuse what the model cannot take.
         num_devices: M's places are padded to a multiple of it.
         allow_missing: see `Observations`.
+        cell: rows of a cell, to evaluate on; `None` to train on.
 
     Attributes:
         only_zeros: whether every datapoint so far had weight 0; `None` before the first.
@@ -144,8 +147,10 @@ class IteratorBatches:
         check: Check,
         num_devices: int,
         allow_missing: bool = False,
+        cell: int | None = None,
     ) -> None:
         self.only_zeros: bool | None = None
+        self._cell, self._next_row = cell, 0
         self._num_data = num_data
         self._check, self._allow_missing = check, allow_missing
         self._num_devices = num_devices
@@ -185,6 +190,8 @@ class IteratorBatches:
         self._check(x)
         # More than `max_block` only where small batches preceded the first large one.
         max_block = max(max_block, len(batches))
+        if self._cell:
+            return self._cells(x, batches, weights, first_step, max_block, self._cell)
         places = round_up(self._batch_size, self._num_devices)
         values = np.zeros([max_block, places, *x.event_shape], x.x.dtype)
         sizes = np.zeros([max_block], np.int32)
@@ -194,9 +201,7 @@ class IteratorBatches:
             values[i], sizes[i] = np.resize(batch, values.shape[1:]), len(batch)
             if counts is not None:
                 counts[i, : len(batch)] = 1.0 if weights[i] is None else weights[i]
-                used = np.flatnonzero(counts[i])
-                if len(used):  # 0 times an infinite bound would be NaN
-                    values[i][counts[i] == 0.0] = values[i][used[0]]
+                values[i] = without_outliers(values[i], counts[i])
         self.only_zeros = self.only_zeros is not False and counts is not None and not counts.any()
         return make_block(
             x,
@@ -208,3 +213,43 @@ class IteratorBatches:
             num_data=self._num_data,
             weights=counts,
         )
+
+    def _cells(
+        self,
+        x: Observations,
+        batches: list[np.ndarray],
+        weights: list[np.ndarray | None],
+        first_step: int,
+        max_block: int,
+        cell: int,
+    ) -> Block:
+        first_row = self._next_row if first_step else 0
+        self._next_row = first_row + len(x)
+        counts = None
+        if any(w is not None for w in weights):
+            parts = zip(batches, weights, strict=True)
+            counts = np.concatenate([np.ones(len(b)) if w is None else w for b, w in parts])
+        return cells_block(
+            x,
+            x.x if counts is None else without_outliers(x.x, counts),
+            counts,
+            first_row=first_row,
+            most_cells=most_cells(max_block * self._batch_size, cell),
+            num_batches=len(batches),
+            num_data=self._num_data,
+            num_devices=self._num_devices,
+            cell=cell,
+        )
+
+
+def without_outliers(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns `values` with what does not count replaced: 0 times an infinite bound would be NaN.
+
+    Args:
+        values: [R, ...event].
+        weights: [R].
+    """
+    used = np.flatnonzero(weights)
+    if len(used) in (0, len(weights)):
+        return values
+    return values[np.where(weights > 0.0, np.arange(len(values)), used[0])]
