@@ -9,14 +9,14 @@ import tensorflow_probability as tfp
 
 from tests.helpers import binary_data, compiled, small_model
 from tfp_aevb import layers
-from tfp_aevb.baselines import WakeSleep
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.diagnostics import latent_statistics
 from tfp_aevb.evaluation.scores import Scorer
-from tfp_aevb.full_vb import FullVB
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.models.wake_sleep import WakeSleep
 from tfp_aevb.training.batches import MAX_BLOCK_BYTES, Block
 from tfp_aevb.training.cells import CELL, ArrayCells, cell_rows, most_cells
-from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.streams import IteratorBatches
 
 tfd = tfp.distributions

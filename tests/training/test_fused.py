@@ -16,7 +16,8 @@ from tests.helpers import (
     weights_of,
 )
 from tfp_aevb import Stream, layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.training.batches import Block
 from tfp_aevb.training.cells import CELL, ArrayCells
 from tfp_aevb.training.fused import METRICS, NonFiniteBoundError

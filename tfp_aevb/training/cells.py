@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.training.batches import MAX_BLOCK, Block, pixel_block
-from tfp_aevb.training.observations import Observations
 
 CELL = 100
 _MAX_VALUES = 1 << 22  # that p(x|z) may give at once: 16 MB

@@ -127,7 +127,7 @@ def _minibatch(
 
 
 def _cell(
-    model: "FusedModel", block: Block, i: tf.Tensor, device: tf.Tensor | int, num_devices: int
+    model: Trainable, block: Block, i: tf.Tensor, device: tf.Tensor | int, num_devices: int
 ) -> Minibatch:
     """Reads one device's cell of minibatch `i`, to evaluate on."""
     seeds = step_seeds(

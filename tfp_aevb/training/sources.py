@@ -161,9 +161,7 @@ def evaluation_source(model: Trainable, x: Any, batch_size: int | None) -> Sourc
     return Source(cells, _step_numbers(num_devices, cells.steps), cells.steps)
 
 
-def _iterator_source(
-    model: Trainable, x: Any, num_data: float | None, cell: int | None
-) -> Source:
+def _iterator_source(model: Trainable, x: Any, num_data: float | None, cell: int | None) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
     check, allow_missing = model.check_observations, model.allows_missing
     batches = IteratorBatches(num_data, check, num_devices, allow_missing, cell)

@@ -11,7 +11,6 @@ from tfp_aevb.data.observations import Observations
 from tfp_aevb.data.stream import Stream, StreamEndedError
 from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
 from tfp_aevb.training.cells import cells_block, most_cells
-from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.read_ahead import ReadAhead
 
 Check = Callable[[Observations], None]

@@ -44,6 +44,10 @@ class Trainable(Protocol):
         """Whether the loss depends on N."""
 
     @property
+    def cell_rows(self) -> int:
+        """How many rows evaluation computes at once."""
+
+    @property
     def allows_missing(self) -> bool:
         """Whether the model marginalises elements that are NaN."""
 
@@ -59,8 +63,8 @@ class Trainable(Protocol):
     def training_loss(self, batch: Any) -> tuple[tf.Tensor, Any]:
         """Returns the loss and the bound of a `Minibatch`."""
 
-    def reported_loss(self, loss: tf.Tensor, batch: Any) -> tf.Tensor:
-        """Returns the loss that is reported."""
+    def sum_of_losses(self, loss: tf.Tensor, batch: Any) -> tf.Tensor:
+        """Returns the sum over a minibatch of the losses of its datapoints."""
 
     def loss_of_evaluation(self, loss: tf.Tensor, bound: Any, batch: Any) -> tf.Tensor:
         """Returns what evaluation would have for `loss` of a training minibatch."""
