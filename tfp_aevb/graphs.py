@@ -20,6 +20,18 @@ def graph_function(function: Callable, **kwargs: Any) -> tf.types.experimental.P
     return tf.function(functools.update_wrapper(unconverted, function), **kwargs)
 
 
+def in_graph(function: Callable[[], Any]) -> Any:
+    """Returns `function()`, computed in a graph also in eager mode.
+
+    Loops of small operations are many times as fast there. And eager distributions are in reference
+    cycles, which keep each step's memory until Python's garbage collector happens to run; a graph
+    frees it at once.
+    """
+    if tf.executing_eagerly():
+        return graph_function(function).get_concrete_function()()
+    return function()
+
+
 def call_part(part: Callable, *args: Any) -> Any:
     """Returns `part(*args)`; in a graph AutoGraph converts what a user wrote.
 
