@@ -8,9 +8,9 @@ import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.hamiltonian import hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.models.aevb import AEVB
-from tfp_aevb.utils.graphs import graph_function
-from tfp_aevb.utils.seeds import as_seed
+from tfp_aevb.graphs import in_graph
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.random import as_seed
 
 # Of the chains that find the step sizes.
 PILOT_CHAINS = 5
@@ -144,5 +144,4 @@ def annealed_log_prob(
             tf.cast(tf.exp(2.0 * log_total - log_squares), tf.float32),
         )
 
-    # A graph, as a loop of small operations in eager mode takes many times as long.
-    return graph_function(estimate)() if tf.executing_eagerly() else estimate()
+    return in_graph(estimate)

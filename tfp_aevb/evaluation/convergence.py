@@ -39,7 +39,8 @@ def r_hat(draws: tf.Tensor) -> tf.Tensor:
         return _nan(values)
     halves = _split(values)
     folded = tf.abs(halves - _quantile(halves, 0.5)[..., tf.newaxis, tf.newaxis])
-    bulk, tail = (_between_and_within(_rank_normalized(part)) for part in (halves, folded))
+    both = _rank_normalized(tf.stack([halves, folded]))
+    bulk, tail = tf.unstack(_between_and_within(both))
     return _nan_where_nan(values, tf.where(tail > bulk, tail, bulk))  # the tail's may be NaN
 
 
@@ -82,11 +83,10 @@ def ess_tail(draws: tf.Tensor) -> tf.Tensor:
     if values.shape[-1] < MIN_DRAWS:
         return _nan(values)
     values = tf.cast(values, tf.float64)
-    sizes = []
-    for probability in (0.05, 0.95):
-        below = values <= _quantile(values, probability)[..., tf.newaxis, tf.newaxis]
-        sizes.append(_effective_sample_size(_split(tf.cast(below, tf.float64))))
-    return _nan_where_nan(values, tf.minimum(*sizes))
+    levels = tf.stack([_quantile(values, probability) for probability in (0.05, 0.95)])
+    below = tf.cast(values <= levels[..., tf.newaxis, tf.newaxis], tf.float64)
+    sizes = tf.reduce_min(_effective_sample_size(_split(below)), axis=0)
+    return _nan_where_nan(values, sizes)
 
 
 def _chains_last(draws: tf.Tensor) -> tf.Tensor:
@@ -131,21 +131,12 @@ def _quantile(values: tf.Tensor, probability: float) -> tf.Tensor:
 
 
 def _rank_normalized(values: tf.Tensor) -> tf.Tensor:
-    """Returns normal quantiles of the draws' ranks among all; equal draws share the mean rank."""
+    """Returns normal quantiles of the draws' ranks among all; equal draws share their mean rank."""
     flat = _flat(values)
-    size, rank = flat.shape[-1], flat.shape.rank
-    order = tf.argsort(flat, axis=-1)
-    ordered = tf.gather(flat, order, batch_dims=rank - 1)
-    new = ordered[..., 1:] != ordered[..., :-1]
-    edge = tf.ones_like(new[..., :1])
-    places = tf.range(size)
-    first = tf.where(tf.concat([edge, new], axis=-1), places, 0)
-    first = tfp.math.scan_associative(tf.maximum, first, axis=-1)
-    last = tf.where(tf.concat([new, edge], axis=-1), places, size)[..., ::-1]
-    last = tfp.math.scan_associative(tf.minimum, last, axis=-1)[..., ::-1]
-    ranks = 1.0 + 0.5 * tf.cast(first + last, tf.float64)
-    ranks = tf.gather(ranks, tf.argsort(order, axis=-1), batch_dims=rank - 1)
-    scores = tf.math.ndtri((ranks - 0.375) / (size + 0.25))
+    ordered = tf.sort(flat, axis=-1)
+    smaller, not_larger = (tf.searchsorted(ordered, flat, side) for side in ("left", "right"))
+    ranks = 0.5 * tf.cast(smaller + not_larger + 1, tf.float64)
+    scores = tf.math.ndtri((ranks - 0.375) / (flat.shape[-1] + 0.25))
     return tf.reshape(scores, tf.shape(values))
 
 
@@ -166,15 +157,11 @@ def _variance(values: tf.Tensor) -> tf.Tensor:
 def _autocovariance(values: tf.Tensor) -> tf.Tensor:
     """Returns the biased autocovariances [..., C, S] at lags 0 to S - 1."""
     num_draws = values.shape[-1]
-    size = 2 ** math.ceil(math.log2(2 * num_draws))
+    length = 2 ** math.ceil(math.log2(2 * num_draws))  # no lag meets the other end
     centered = values - tf.reduce_mean(values, axis=-1, keepdims=True)
-    spectrum = tf.signal.rfft(tf.pad(centered, _last_axis(values, size - num_draws)))
-    power = tf.cast(tf.math.real(spectrum * tf.math.conj(spectrum)), tf.complex128)
-    return tf.signal.irfft(power)[..., :num_draws] / num_draws
-
-
-def _last_axis(values: tf.Tensor, after: int) -> list[list[int]]:
-    return [[0, 0]] * (values.shape.rank - 1) + [[0, after]]
+    spectrum = tf.signal.rfft(centered, [length])
+    covariance = tf.signal.irfft(spectrum * tf.math.conj(spectrum), [length])
+    return covariance[..., :num_draws] / num_draws
 
 
 def _effective_sample_size(values: tf.Tensor) -> tf.Tensor:
@@ -193,22 +180,17 @@ def _effective_sample_size(values: tf.Tensor) -> tf.Tensor:
     correlation = 1.0 - (within - covariance) / variance
     correlation = tf.concat([tf.ones_like(within), correlation[..., 1:]], axis=-1)
 
-    last_pair = max((num_draws - 1) // 2 - 1, 0)  # its lags are below S - 1
-    pairs = tf.reshape(
-        correlation[..., : 2 * (last_pair + 1)],
-        tf.concat([tf.shape(correlation)[:-1], [last_pair + 1, 2]], axis=0),
-    )
-    sums = tf.reduce_sum(pairs, axis=-1)  # [..., P]
-    # Pair k is looked at if all before it are positive; the last one that is closes the sum.
+    num_pairs = max((num_draws - 1) // 2, 1)  # lags below S - 1
+    shape = tf.concat([tf.shape(correlation)[:-1], [num_pairs, 2]], axis=0)
+    pairs = tf.reshape(correlation[..., : 2 * num_pairs], shape)
+    sums, even = tf.reduce_sum(pairs, axis=-1), pairs[..., 0]  # [..., P]
+    # A pair counts if it and all before it are positive; of the one after them its even lag does.
     positive = tf.cast(sums > 0.0, tf.float64)
     seen = tf.math.cumprod(positive, axis=-1, exclusive=True)
-    closing = tf.concat([seen[..., 1:], tf.zeros_like(seen[..., :1])], axis=-1)
-    inner = closing  # all that are seen but the last
-    closing = seen - closing
-    decreasing = tfp.math.scan_associative(tf.minimum, sums, axis=-1)
-    even = pairs[..., 0]
+    counted = tf.concat([seen[..., 1:], tf.zeros_like(seen[..., :1])], axis=-1)
     even = tf.where((sums < 0.0) & (even < 0.0), tf.zeros_like(even), even)
-    time = -1.0 + tf.reduce_sum(2.0 * inner * decreasing + closing * even, axis=-1)
+    decreasing = tfp.math.scan_associative(tf.minimum, sums, axis=-1)
+    time = -1.0 + tf.reduce_sum(2.0 * counted * decreasing + (seen - counted) * even, axis=-1)
     size = total / tf.maximum(time, 1.0 / math.log10(total))
     constant = tf.reduce_max(values, axis=[-2, -1]) - tf.reduce_min(values, axis=[-2, -1]) < 1e-15
     return tf.where(constant, tf.constant(float(total), tf.float64), size)

@@ -9,9 +9,9 @@ import tensorflow_probability as tfp
 from tfp_aevb.evaluation.convergence import ess_bulk, ess_tail, r_hat
 from tfp_aevb.evaluation.hamiltonian import first_results, hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.models.aevb import AEVB
-from tfp_aevb.utils.graphs import graph_function
-from tfp_aevb.utils.seeds import as_seed
+from tfp_aevb.graphs import in_graph
+from tfp_aevb.model import AEVB
+from tfp_aevb.training.random import as_seed
 
 # Of a step size's logarithm, for each unit of acceptance off the target; it falls with the root of
 # the number of updates.
@@ -76,16 +76,15 @@ def sample_posterior(
         ValueError: if `burn_in` is negative, or another number is not positive.
     """
     settings = _checked(num_draws, num_chains, burn_in, thinning, num_leapfrog_steps)
+    space, posterior = Unconstrained(model, x), model.encode(x)
 
     def draw() -> PosteriorDraws:
-        space = Unconstrained(model, x)
-        chains = _run_chains(space, model.encode(x), x, settings, seed)
+        chains = _run_chains(space, posterior, x, settings, seed)
         z = space.forward(chains.u)
         log_joint = chains.log_joint - space.log_jacobian(chains.u)
         return PosteriorDraws(z, log_joint, chains.acceptance, *_worst_dimension(z))
 
-    # A graph, as a loop of small operations in eager mode takes many times as long.
-    return graph_function(draw)() if tf.executing_eagerly() else draw()
+    return in_graph(draw)
 
 
 class _Settings(NamedTuple):
@@ -241,10 +240,10 @@ def hmc_log_prob(
         )
     per_chain = num_samples // num_chains
     settings = _checked(2 * per_chain, num_chains, burn_in, thinning, num_leapfrog_steps)
+    space, posterior = Unconstrained(model, x), model.encode(x)
 
     def estimate() -> HmcEstimate:
-        space = Unconstrained(model, x)
-        u, log_joint, acceptance = _run_chains(space, model.encode(x), x, settings, seed)
+        u, log_joint, acceptance = _run_chains(space, posterior, x, settings, seed)
         batch, num_dims = tf.shape(u)[2], u.shape[3]
         fitted, fresh = tf.unstack(tf.reshape(u, [2, num_samples, batch, num_dims]))
         log_joint = tf.reshape(log_joint, [2, num_samples, batch])[1]
@@ -257,4 +256,4 @@ def hmc_log_prob(
         log_prob = math.log(num_samples) - tf.reduce_logsumexp(log_ratio, axis=0)
         return HmcEstimate(log_prob, acceptance, *_worst_dimension(u))
 
-    return graph_function(estimate)() if tf.executing_eagerly() else estimate()
+    return in_graph(estimate)
