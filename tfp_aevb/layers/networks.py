@@ -139,7 +139,9 @@ class MLP(RowsLayer):
         shape = tf.TensorShape(input_shape)
         event_size = shape[1:].num_elements() if shape.rank and shape.rank > 1 else None
         if event_size is None:
-            raise ValueError(f"an MLP needs inputs [B, ...event] of a known event shape, got {shape}")
+            raise ValueError(
+                f"an MLP needs inputs [B, ...event] of a known event shape, got {shape}"
+            )
         self._row_size = event_size
         if self.num_inputs is not None and self.num_inputs > event_size:
             raise ValueError(

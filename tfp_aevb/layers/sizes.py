@@ -29,7 +29,7 @@ def as_sizes(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
     Raises:
         ValueError: if it is neither one nor a sequence of whole numbers from `least` on.
     """
-    values: Sequence[Any] = [value]
+    values: Any = [value]
     if isinstance(value, tf.TensorShape):
         values = value.as_list() if value.rank is not None else [None]
     elif isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim == 1):

@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.keras_versions import refuse_other_keras
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.model import AEVB, ModelSample
+from tfp_aevb.model_inputs import as_latents
 from tfp_aevb.model_parts import check_distribution
 from tfp_aevb.objectives import SCORE_OBJECTIVES, Bound
 from tfp_aevb.structured.checks import check_encoder, check_missing, check_model
@@ -209,7 +210,8 @@ class JointAEVB(AEVB):
     def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z, u) for `z` [B, J] and the given parts u of `x` [B, D]."""
         if not self._joint_parts.given.leaves:
-            return self.decoder(z)
+            with self._guard():
+                return self.decoder(z)
         return ObservedParts(self._joint_parts, z, self._given_in(x))
 
     def sample(
@@ -261,7 +263,7 @@ class JointAEVB(AEVB):
     def split_latents(self, z: tf.Tensor) -> Values:
         """Returns the latents by name, each [..., *event], of `z` [..., J]."""
         latent = self._joint_parts.latent
-        return latent.named(latent.split(z))
+        return latent.named(latent.split(as_latents(z, self.latent_dim, 1)))
 
     def split_observed(self, x: tf.Tensor) -> Values:
         """Returns the observed parts by name, and latents that are partly, of `x` [..., D]."""
@@ -309,7 +311,8 @@ class JointAEVB(AEVB):
         return without(self.trainable_variables, own)
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
-        return self.encoder(x)  # NaN and all: it tells which latents are known
+        with self._guard():
+            return self.encoder(x)  # NaN and all: it tells which latents are known
 
     def _bound_given(
         self,

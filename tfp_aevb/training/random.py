@@ -54,14 +54,16 @@ def as_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
         found = tf.convert_to_tensor(seed)
         if found.dtype.is_integer and found.shape.is_compatible_with([2]):
             return tf.cast(found, tf.int32)
-    raise ValueError(f"`seed` must be a whole number, two of them as [2] int32, or None: {seed!r:.80}")
+    raise ValueError(
+        f"`seed` must be a whole number, two of them as [2] int32, or None, got {seed!r:.80}"
+    )
 
 
 def _fresh_seed() -> tf.Tensor:
     if tf.executing_eagerly() and not is_op_determinism_enabled():
         return tf.constant(np.random.SeedSequence().generate_state(2) >> 1, tf.int32)
     try:
-        # An operation with a state of its own: a number of NumPy's would be a constant of the graph.
+        # An operation with a state of its own; a number of NumPy's would be the graph's constant.
         return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
     except RuntimeError as error:
         raise ValueError(
