@@ -8,9 +8,9 @@ import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.hamiltonian import hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.graphs import in_graph
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import in_graph
+from tfp_aevb.utils.seeds import as_seed
 
 # Of the chains that find the step sizes.
 PILOT_CHAINS = 5

@@ -9,9 +9,9 @@ import tensorflow_probability as tfp
 from tfp_aevb.evaluation.convergence import ess_bulk, ess_tail, r_hat
 from tfp_aevb.evaluation.hamiltonian import first_results, hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.graphs import in_graph
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import in_graph
+from tfp_aevb.utils.seeds import as_seed
 
 # Of a step size's logarithm, for each unit of acceptance off the target; it falls with the root of
 # the number of updates.

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfp_aevb.graphs import in_graph
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import in_graph
+from tfp_aevb.utils.seeds import as_seed
 
 # Decoded values held at a time: 16 MB of float32; more is not faster.
 MAX_CHUNK_FLOATS = 2**22

@@ -23,6 +23,8 @@ class DistributionLayer(tfp.layers.DistributionLambda):
     that, as for flows, for one draw with a fixed seed. Threads may call it at the same time.
     """
 
+    _has_tracked = False
+
     def __init__(self, make_distribution_fn: Callable[..., tfd.Distribution], **kwargs) -> None:
         super().__init__(make_distribution_fn, convert_to_tensor_fn=_stand_in, **kwargs)
 
@@ -40,9 +42,10 @@ class DistributionLayer(tfp.layers.DistributionLambda):
         """Returns the distribution, and inside Keras' own call what stands for it as a tensor."""
         is_called = getattr(_called, "layer", None) is self
         distribution, value = super(tfp.layers.DistributionLambda, self).call(*args, **kwargs)
-        if self._most_recently_built_distribution_vars is None:
+        if not self._has_tracked_built_distribution_vars:
             # Once, and not at each call as in TFP; they are among the weights in `.keras` files.
             self._most_recently_built_distribution_vars = distribution.variables
+            self._has_tracked = True
         return (distribution, value) if is_called else distribution
 
     def get_config(self) -> dict:

@@ -1,9 +1,9 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
@@ -15,10 +15,19 @@ from tfp_aevb.distributions.noise import device_seed
 from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.layers.networks import PACKAGE
+from tfp_aevb.models.model_inputs import (
+    as_latents,
+    check_data,
+    check_draws,
+    unfolded,
+    with_event_shape,
+)
 from tfp_aevb.models.part_checks import (
     check_distribution,
     check_latent_support,
     check_prior,
+    check_pseudo_inputs,
+    check_same_latents,
     deserialize_part,
     explained_precision,
     own_captured_variables,
@@ -38,6 +47,7 @@ from tfp_aevb.objectives import (
 )
 from tfp_aevb.training.cells import cell_rows
 from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.layer_calls import can_wait, one_thread_at_a_time
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.counts import check_count
 from tfp_aevb.utils.graphs import call_part
@@ -92,6 +102,8 @@ class AEVB(FusedModel):
         NotImplementedError: if `sgvb_b` has no closed-form KL for these distributions.
     """
 
+    # Held while a part is called that threads may not call at the same time.
+    _one_thread: contextlib.AbstractContextManager = contextlib.nullcontext()
     _parts: tuple[str, ...] = ("prior", "encoder", "decoder")
     _traced = (*FusedModel._traced, "objective", "num_samples", "renyi_alpha", "divergence")
     # Whether only the paper's estimators suit the model, and the KL term only as it is.
@@ -153,24 +165,18 @@ class AEVB(FusedModel):
         parts = (self.decoder, likelihood)
         self._allows_missing = any(getattr(part, "allows_missing", False) for part in parts)
         self.event_shape = tuple(likelihood.event_shape.as_list())
-        if isinstance(self.prior, VampPrior) and self.prior.event_shape != self.event_shape:
-            raise ValueError(
-                f"the prior's pseudo-inputs have shape {list(self.prior.event_shape)}, the "
-                f"decoder's datapoints {list(self.event_shape)}; they must be the same"
-            )
+        if isinstance(self.prior, VampPrior):
+            check_pseudo_inputs(self.prior, self.event_shape)
         self._fills_missing = self.allows_missing and not takes_missing(self.encoder)
         with explained_precision("encoder"):
             posterior = self.encoder(tf.zeros([1, *self.event_shape]))
         check_distribution("encoder", posterior)
-        if posterior.event_shape != [self.latent_dim]:
-            raise ValueError(
-                f"the encoder's latents have shape {posterior.event_shape}, "
-                f"the prior's ({self.latent_dim},); they must be the same"
-            )
+        check_same_latents(posterior, self.latent_dim)
         self._check_supports(posterior)
         # Checks the objective too: a missing KL is better known before training than after.
         x = tf.zeros([1, *self.event_shape])
         own_captured_variables(self, lambda: self._bound_given(x, as_seed(0), 1.0))
+        self._one_thread = one_thread_at_a_time(self)
         self.build((None, *self.event_shape))
 
     def _check_supports(self, posterior: tfd.Distribution) -> None:
@@ -180,7 +186,7 @@ class AEVB(FusedModel):
         """Returns p(z), event shape [J]."""
         if isinstance(self.prior, VampPrior):
             return self.prior.given(self._posterior)
-        return self.prior if isinstance(self.prior, tfd.Distribution) else call_part(self.prior)
+        return self.prior if isinstance(self.prior, tfd.Distribution) else self._call(self.prior)
 
     def prior_given(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns p(z), batch shape []; or for u in `x` [B, ...event] p(z|u), batch shape [B]."""
@@ -192,15 +198,30 @@ class AEVB(FusedModel):
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x); an encoder that does not take NaN sees 0 in its place."""
-        return call_part(self.encoder, fill_missing(x) if self._fills_missing else x)
+        return self._call(self.encoder, fill_missing(x) if self._fills_missing else x)
+
+    def _call(self, part: Callable, *args: Any) -> Any:
+        with self._guard():
+            return call_part(part, *args)
+
+    def _guard(self) -> contextlib.AbstractContextManager:
+        return self._one_thread if can_wait() else contextlib.nullcontext()
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
-        """Returns p(x|z) for `z` [B, J]: batch shape [B], event shape `event_shape`."""
-        return call_part(self.decoder, tf.convert_to_tensor(z, tf.float32))
+        """Returns p(x|z) for `z` [..., B, J]: batch shape [..., B], event shape `event_shape`.
+
+        Raises:
+            ValueError: if `z` has another J, or no batch.
+        """
+        z = as_latents(z, self.latent_dim)
+        if z.shape.rank == 2:
+            return self._call(self.decoder, z)
+        # Networks take [B, J] alone: further dimensions are folded into the batch.
+        return unfolded(self._call(self.decoder, tf.reshape(z, [-1, self.latent_dim])), z)
 
     def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Returns `decode(z)`, or p(x|z, u) where the model has it, for u in `x` [B, ...event]."""
-        return call_part(self.decoder, z)
+        return self._call(self.decoder, z)
 
     def log_likelihood(
         self, x: tf.Tensor, z: tf.Tensor, seed: tf.Tensor | None = None
@@ -214,10 +235,14 @@ class AEVB(FusedModel):
 
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) = log p(x|z) + log p(z) [L, B] in nats for `z` [L, B, J]."""
+        z = as_latents(z, self.latent_dim)
         return self.log_likelihood(x, z) + self.prior_given(x).log_prob(z)
 
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
+        x = with_event_shape(tf.cast(x, tf.float32), self.event_shape)
+        z = as_latents(z, self.latent_dim)
+        check_draws(z, x)
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
         flat_z = tf.reshape(z, [-1, self.latent_dim])  # [L * B, J]
         flat_x = tf.tile(x, [num_samples] + [1] * (x.shape.rank - 1))
@@ -232,7 +257,8 @@ class AEVB(FusedModel):
             ValueError: if it depends on N, which is not known: neither `num_data` is given nor
                 `fit` was called.
         """
-        return self._bound_given(x, seed, self._num_data_at_call(), num_samples)
+        x = self._datapoints(x)
+        return self._bound_given(x, as_seed(seed), self._num_data_at_call(), num_samples)
 
     def evidence_bound(
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
@@ -240,6 +266,7 @@ class AEVB(FusedModel):
         """Estimates the evidence lower bound (Eq. 2) at `x`: by `bound`, if that estimates it."""
         if self.ascends_evidence:
             return self.bound(x, seed, num_samples)
+        x, seed = self._datapoints(x), as_seed(seed)
         posterior = self._posterior(x)
         return evidence_bound(
             posterior,
@@ -329,7 +356,7 @@ class AEVB(FusedModel):
     def predictive(self, z: tf.Tensor, seed: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z) for `z` [B, J], its own parameters drawn where they are random."""
         del seed
-        return call_part(self.decoder, z)
+        return self._call(self.decoder, z)
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z) at z = the mean of q(z|x): [B, ...event]."""
@@ -378,27 +405,11 @@ class AEVB(FusedModel):
 
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's event shape and support."""
-        if x.event_shape != self.event_shape:
-            raise ValueError(
-                f"the model's datapoints have shape {list(self.event_shape)}, "
-                f"got {list(x.event_shape)}; reshape the data to [N, ...event]"
-            )
-        if x.allow_missing and not self.allows_missing and np.isnan(x.x).any():
-            raise ValueError(
-                f"`x` has NaN values, which {type(self.decoder).__name__} does not marginalise; "
-                "remove or impute them, or give the likelihood `allow_missing=True`"
-            )
-        x.check_support(getattr(self.decoder, "support", "real"))
-        if hasattr(self.decoder, "check_values"):
-            self.decoder.check_values(x.x)
+        check_data(x, self.event_shape, self.decoder, self.allows_missing)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
         x = as_datapoints(x, self.allows_missing)
-        if not x.shape[1:].is_compatible_with(self.event_shape):
-            raise ValueError(
-                f"`x` must have shape [B, {', '.join(map(str, self.event_shape))}], got {x.shape}"
-            )
-        return x
+        return with_event_shape(x, self.event_shape)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised.

@@ -21,6 +21,7 @@ from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.models.part_checks import check_prior
 from tfp_aevb.objectives import Bound
 from tfp_aevb.objectives.sums import total
+from tfp_aevb.utils.seeds import as_seed
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -227,7 +228,8 @@ class FullVB(AEVB):
         self, x: tf.Tensor, seed: tf.Tensor, num_samples: int | tf.Tensor | None = None
     ) -> Bound:
         """Estimates what `bound` does, each row with a theta of its own, whatever `shared_draw`."""
-        return self._full_bound(x, seed, self._num_data_at_call(), num_samples, False)
+        x, num_data = self._datapoints(x), self._num_data_at_call()
+        return self._full_bound(x, as_seed(seed), num_data, num_samples, False)
 
     def _full_bound(
         self,

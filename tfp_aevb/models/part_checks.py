@@ -14,8 +14,9 @@ from tfp_aevb.distributions import kinds
 from tfp_aevb.distributions.kinds import bare
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax
+from tfp_aevb.layers.learned_priors import VampPrior
 from tfp_aevb.layers.priors import Prior
-from tfp_aevb.training.layer_calls import recorded_layers, without_parts
+from tfp_aevb.training.layer_calls import layers_that_draw, recorded_layers, without_parts
 from tfp_aevb.utils.keras_versions import refuse_variables_of_other_keras
 from tfp_aevb.utils.seeds import as_seed
 from tfp_aevb.utils.variables import distinct, whole, without
@@ -119,6 +120,24 @@ def explained_precision(name: str) -> Iterator[None]:
         raise ValueError(_ADVICE.format(f"the {name} mixes {found} and float32")) from error
 
 
+def check_pseudo_inputs(prior: VampPrior, event_shape: tuple[int, ...]) -> None:
+    """Raises a `ValueError` if the prior's pseudo-inputs have another shape than datapoints."""
+    if prior.event_shape != event_shape:
+        raise ValueError(
+            f"the prior's pseudo-inputs have shape {list(prior.event_shape)}, the "
+            f"decoder's datapoints {list(event_shape)}; they must be the same"
+        )
+
+
+def check_same_latents(posterior: tfd.Distribution, latent_dim: int) -> None:
+    """Raises a `ValueError` if q(z|x) is of other latents than p(z)."""
+    if posterior.event_shape != [latent_dim]:
+        raise ValueError(
+            f"the encoder's latents have shape {posterior.event_shape}, "
+            f"the prior's ({latent_dim},); they must be the same"
+        )
+
+
 def check_latent_support(prior: Any, encoder: Any) -> None:
     """Raises a `ValueError` if both are layers of this package, for latents of different kinds."""
     if not (isinstance(prior, Prior) and isinstance(encoder, NetworkDistribution)):
@@ -137,10 +156,25 @@ def own_captured_variables(model: Any, evaluate: Callable[[], Any]) -> None:
     Args:
         model: the model.
         evaluate: calls all of its parts.
+
+    Raises:
+        ValueError: if a part makes variables at each call, or has one of another Keras or made
+            outside of the strategy.
     """
-    with tf.GradientTape() as tape, recorded_layers() as layers:
+    with tf.GradientTape() as tape, recorded_layers() as layers, _made_variables() as made:
         evaluate()
     captured_layers = without_parts(layers, model)
+    if made or captured_layers:  # a template makes them at its first call
+        with recorded_layers() as later, _made_variables() as made:
+            evaluate()
+        made += layers_that_draw(without_parts(later, model, captured_layers))
+    if made:
+        names = ", ".join(dict.fromkeys(new.name for new in made))
+        raise ValueError(
+            f"the model makes new variables or random layers at each call ({names:.80}); make "
+            "layers, templates and variables outside of the functions that are its parts, and use "
+            "them inside"
+        )
     if captured_layers:
         model.captured_layers = captured_layers
     # What is frozen stays so.
@@ -149,6 +183,19 @@ def own_captured_variables(model: Any, evaluate: Callable[[], Any]) -> None:
     _check_made_under_strategy(captured)
     if captured:
         model.captured_variables = captured
+
+
+@contextlib.contextmanager
+def _made_variables() -> Iterator[list[tf.Variable]]:
+    """Gives a list of the variables that are made inside."""
+    made: list[tf.Variable] = []
+
+    def recording(make: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
+        made.append(make(**kwargs))
+        return made[-1]
+
+    with tf.variable_creator_scope(recording):
+        yield made
 
 
 def _check_made_under_strategy(variables: Sequence[tf.Variable]) -> None:

@@ -14,19 +14,11 @@ from tfp_aevb.data.batch_parts import split_parts
 from tfp_aevb.data.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.data.stream import Stream
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
-from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.cells import CELL
+from tfp_aevb.training.compiling import Compiled
 from tfp_aevb.training.devices import mean_over_devices
-from tfp_aevb.training.keras_objects import (
-    KerasFiles,
-    Mean,
-    as_optimizer,
-    check_callbacks,
-    check_optimizer_is_free,
-    check_precision,
-    check_strategy,
-)
+from tfp_aevb.training.keras_objects import Mean, check_callbacks
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
 from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
@@ -39,7 +31,6 @@ from tfp_aevb.training.sources import (
 )
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 from tfp_aevb.utils.graphs import xla_failures_named
-from tfp_aevb.utils.variables import distinct
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
@@ -73,7 +64,7 @@ class _Holder:
         self.variable = variable
 
 
-class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
+class FusedModel(Compiled):
     """Keras training with one compiled loop over batches: the package's only training path.
 
     Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
@@ -129,101 +120,6 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         """The parameters that `parameter_prior` is a prior of."""
         return self.trainable_variables
 
-    def _dedup_weights(self, weights: list[tf.Variable]) -> list[tf.Variable]:
-        # tf_keras's own goes by Python objects, and would train a variable once for each.
-        return distinct(weights)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Sets the variables that are no layer's, from a `.keras` or `.weights.h5` file.
-
-        Files of mixed precision that earlier versions wrote hold the layers' variables here again,
-        before `retries`, and averages of these behind the others.
-        """
-        trained, others = len(self._trainable_weights), len(self._non_trainable_weights)
-        values = [store[str(i)] for i in range(len(store.keys()))]
-        if len(values) > trained + others:
-            start = next((i for i, v in enumerate(values) if v.dtype == "int32"), None)
-            if start is not None:
-                kept = values[:trained] + values[start : start + others]
-                store = {str(i): value for i, value in enumerate(kept)}
-        super().load_own_variables(store)
-
-    def compile(
-        self,
-        optimizer: Any = "adam",
-        *,
-        jit_compile: bool | str | None = None,
-        steps_per_execution: int | None = None,
-        ema_momentum: float = 0.0,
-        **kwargs,
-    ) -> None:
-        """Configures training.
-
-        Args:
-            optimizer: a tf_keras optimizer or its name.
-            jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model, but for `run_eagerly`; `"auto"` says so too. The same seed draws other random
-                numbers with XLA than without. Evaluation, imputation and all else that compiles
-                what it computes with the model follow it.
-            steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
-                loop; by default as many as take about a second, or in `fit` one if a callback asks
-                to be called at each update. Results do not depend on it.
-            ema_momentum: of an exponential moving average of the weights, which `evaluate` and
-                validation use; see `adopt_averages`. 0: none.
-            **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
-
-        Raises:
-            ValueError: if the optimizer is none of tf_keras's present ones, or belongs to another
-                model; if a layer computes in float16, or a variable is of 16 bits; or if an
-                argument is not known.
-        """
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
-        unknown = set(kwargs) - {"run_eagerly"}
-        if unknown:
-            raise ValueError(
-                f"`compile` does not take {', '.join(sorted(unknown))}: "
-                "the loss is minus the bound, the metrics are its terms"
-            )
-        if jit_compile not in (None, "auto", True, False):
-            raise ValueError(f"`jit_compile` must be True, False or 'auto', got {jit_compile!r}")
-        if steps_per_execution is not None and steps_per_execution < 1:
-            raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
-        optimizer = as_optimizer(optimizer)
-        check_precision(self)
-        check_strategy(self)
-        check_optimizer_is_free(optimizer, self.trainable_variables)
-        if jit_compile in (None, "auto"):
-            jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
-        self._largest_block = steps_per_execution
-        self._compile_arguments = {
-            "jit_compile": jit_compile,
-            "steps_per_execution": steps_per_execution,
-            "ema_momentum": ema_momentum,
-            **kwargs,
-        }
-        super().compile(
-            optimizer,
-            jit_compile=jit_compile,
-            steps_per_execution=steps_per_execution or 1,
-            **kwargs,
-        )
-        self.optimizer.build(self.trainable_variables)
-        self._start_averages(ema_momentum)
-
-    def get_compile_config(self) -> dict | None:
-        """Returns `compile`'s arguments, for a `.keras` file; `None` before `compile`."""
-        if not self._is_compiled:
-            return None
-        optimizer = tf_keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, **self._compile_arguments}
-
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles as `get_compile_config` describes."""
-        optimizer = tf_keras.saving.deserialize_keras_object(config["optimizer"])
-        if not isinstance(optimizer, tf_keras.optimizers.Optimizer):
-            raise ValueError(f"the optimizer of the config is none but {optimizer!r:.80}")
-        self.compile(**{**config, "optimizer": optimizer})
-
     def fit(
         self,
         x: Any = None,
@@ -272,6 +168,7 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         check_readers(x, **kwargs)
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         check_callbacks(kwargs.get("callbacks"))
+        self.check_still_compiled()
         if class_weight is not None:
             raise ValueError("`class_weight` has no classes here; give `sample_weight` [N]")
         x = given_data(self, x, y, sample_weight)
@@ -368,22 +265,13 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         with self._own_blocks(single=True), xla_failures_named():
             return super().predict(*args, **kwargs)
 
-    train_function: Any
-    test_function: Any
     _train_batches: Batches | None = None
     _eval_batches: Batches | None = None
     # Attributes that compiled loops read when they are made, and not later.
     _traced: tuple[str, ...] = ("parameter_prior", "seed")
-    # Steps in a block at most; `None`: as many as take about a second.
-    _largest_block: int | None = None
     _fitted_num_data: float | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
-
-    @property
-    def suits_xla(self) -> bool:
-        """Whether XLA is of use to this model."""
-        return True
 
     @property
     def uses_xla(self) -> bool:
@@ -408,6 +296,9 @@ class FusedModel(WeightAverages, KerasFiles, tf_keras.Model):
         if self.known_num_data is None or tf.executing_eagerly():
             return self.known_num_data
         return tf.convert_to_tensor(self._num_data_holder.variable)
+
+    train_function: Any
+    test_function: Any
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

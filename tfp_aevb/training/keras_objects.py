@@ -146,6 +146,21 @@ class KerasFiles(tf_keras.Model):
         """Raises a `ValueError`: `tfp_aevb.export_saved_model` writes what serves."""
         raise ValueError(_FOLDER)
 
+    def load_own_variables(self, store: Any) -> None:
+        """Sets the variables that are no layer's, from a `.keras` or `.weights.h5` file.
+
+        Files of mixed precision that earlier versions wrote hold the layers' variables here again,
+        before `retries`, and averages of these behind the others.
+        """
+        trained, others = len(self._trainable_weights), len(self._non_trainable_weights)
+        values = [store[str(i)] for i in range(len(store.keys()))]
+        if len(values) > trained + others:
+            start = next((i for i, v in enumerate(values) if v.dtype == "int32"), None)
+            if start is not None:
+                kept = values[:trained] + values[start : start + others]
+                store = {str(i): value for i, value in enumerate(kept)}
+        super().load_own_variables(store)
+
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict:
         if save_type == "savedmodel":
             raise ValueError(_FOLDER)

@@ -55,7 +55,7 @@ def as_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
         if found.dtype.is_integer and found.shape.is_compatible_with([2]):
             return tf.cast(found, tf.int32)
     raise ValueError(
-        f"`seed` must be a whole number, two of them as [2] int32, or None: {seed!r:.80}"
+        f"`seed` must be a whole number, two of them as [2] int32, or None, got {seed!r:.80}"
     )
 
 

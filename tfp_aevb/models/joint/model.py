@@ -23,6 +23,7 @@ from tfp_aevb.models.joint.global_latents import GlobalPosterior
 from tfp_aevb.models.joint.joint_checks import check_encoder, check_missing, check_model
 from tfp_aevb.models.joint.leaves import Joint, Values
 from tfp_aevb.models.joint.unconstrained_latents import Supports
+from tfp_aevb.models.model_inputs import as_latents
 from tfp_aevb.models.part_checks import check_distribution
 from tfp_aevb.objectives import (
     OBJECTIVES,
@@ -237,7 +238,8 @@ class JointAEVB(AEVB):
     def decode_given(self, z: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z, u) for `z` [B, J] and the given parts u of `x` [B, D]."""
         if not self._joint_parts.given.leaves:
-            return self.decoder(z)
+            with self._guard():
+                return self.decoder(z)
         return ObservedParts(self._joint_parts, z, self._given_in(x))
 
     def sample(
@@ -289,7 +291,7 @@ class JointAEVB(AEVB):
     def split_latents(self, z: tf.Tensor) -> Values:
         """Returns the latents by name, each [..., *event], of `z` [..., J]."""
         latent = self._joint_parts.latent
-        return latent.named(latent.split(z))
+        return latent.named(latent.split(as_latents(z, self.latent_dim, 1)))
 
     def split_observed(self, x: tf.Tensor) -> Values:
         """Returns the observed parts by name, and latents that are partly, of `x` [..., D]."""
@@ -337,7 +339,8 @@ class JointAEVB(AEVB):
         return without(self.trainable_variables, own)
 
     def _posterior(self, x: tf.Tensor) -> tfd.Distribution:
-        return self.encoder(x)  # NaN and all: it tells which latents are known
+        with self._guard():
+            return self.encoder(x)  # NaN and all: it tells which latents are known
 
     def _bound_given(
         self,
