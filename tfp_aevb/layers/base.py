@@ -42,7 +42,7 @@ class DistributionLayer(tfp.layers.DistributionLambda):
         """Returns the distribution, and inside Keras' own call what stands for it as a tensor."""
         is_called = getattr(_called, "layer", None) is self
         distribution, value = super(tfp.layers.DistributionLambda, self).call(*args, **kwargs)
-        if not self._has_tracked_built_distribution_vars:
+        if not self._has_tracked:
             # Once, and not at each call as in TFP; they are among the weights in `.keras` files.
             self._most_recently_built_distribution_vars = distribution.variables
             self._has_tracked = True
