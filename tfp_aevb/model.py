@@ -1,5 +1,6 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -108,6 +109,12 @@ class AEVB(FusedModel):
         if objective not in choices:
             raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
         check_count("num_samples", num_samples)
+        if num_samples == 1 and objective in ("iwae", "dreg", "renyi"):
+            warnings.warn(
+                f"objective {objective!r} with one draw ascends the evidence lower bound and no "
+                "tighter one: give `num_samples` above 1",
+                stacklevel=2,
+            )
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -288,7 +295,10 @@ class AEVB(FusedModel):
         """
         if num_samples is not None:
             check_count("num_samples", num_samples)
-        return self.evidence_bound(self._datapoints(x), as_seed(seed), num_samples).elbo
+        x = self._datapoints(x)
+        if tf.executing_eagerly() and len(x):
+            self.check_observations(Observations(x.numpy(), allow_missing=self.allows_missing))
+        return self.evidence_bound(x, as_seed(seed), num_samples).elbo
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
         """Draws x from p(z) p(x|z): [num_samples, ...event]."""

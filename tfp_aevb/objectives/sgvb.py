@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.counts import check_count
 from tfp_aevb.objectives.sums import total
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
@@ -71,6 +72,7 @@ def sgvb_b(
     Raises:
         NotImplementedError: if TFP has no closed-form KL for the pair; `sgvb_a` needs none.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
     z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
@@ -173,6 +175,7 @@ def _monte_carlo_bound(
     seed: tf.Tensor | None,
     gradient_estimator: tfp.vi.GradientEstimators,
 ) -> Bound:
+    check_count("num_samples", num_samples)
     reconstructions = []
 
     def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
