@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.host_arrays import host_array
+
 _TARGET = (
     "the target is not the data, and nothing would use it: give batches of x alone, as by "
     "`ds.map(lambda x, y: x)`, and arrays without `y`; to learn from noisy inputs put the noise "
@@ -43,7 +45,7 @@ def check_target(x: Any, y: Any) -> None:
     if y is None or y is x:
         return
     try:
-        first, second = _local_array(x), _local_array(y)
+        first, second = np.asarray(x), np.asarray(_local_array(y))
         is_same = first.shape == second.shape and bool(
             ((first == second) | ((first != first) & (second != second))).all()
         )
@@ -69,10 +71,19 @@ def split_parts(element: Any) -> tuple[Any, Any, Any]:
     return x, y, weights
 
 
-def with_target(element: Any) -> Any:
-    """Returns a batch (x, None, weights) as (x, x, weights), any other as it is."""
-    if isinstance(element, tuple | list) and len(element) == 3 and element[1] is None:
-        return element[0], element[0], element[2]
+def without_loss(element: Any) -> Any:
+    """Returns a batch in a form of which Keras drops nothing.
+
+    It drops the weights of (x, None, weights), which become (x, x, weights), and masks.
+    """
+    if isinstance(element, np.ma.MaskedArray):
+        return host_array(element)
+    if isinstance(element, tuple | list) and element:
+        x, *others = element
+        x = without_loss(x) if isinstance(x, np.ma.MaskedArray) else x
+        if len(others) == 2 and others[0] is None:
+            others[0] = x
+        return (x, *others)
     return element
 
 
@@ -88,15 +99,33 @@ def batch_parts(element: Any) -> tuple[np.ndarray, np.ndarray | None]:
             f"a batch must be one array [B, ...event], got a {type(x).__name__}; take what the "
             "model has out of it, as by `ds.map(lambda batch: batch['image'])`"
         )
-    rows = _local_array(x)
+    rows = host_array(_local_array(x))
+    if rows.ndim < 2:
+        raise ValueError(
+            f"a batch must be an array [B, ...event], got shape {rows.shape}; make batches of the "
+            "data, as by `ds.batch(100)`"
+        )
     check_target(rows, y)
     if weights is None:
         return rows, None
     return rows, as_weights(_local_array(weights), len(rows))
 
 
-def _local_array(value: Any) -> np.ndarray:
-    """Returns a tensor's value, or that of its parts on this process' devices end to end."""
+def without_outliers(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns `values` with what does not count replaced: 0 times an infinite bound would be NaN.
+
+    Args:
+        values: [R, ...event].
+        weights: [R].
+    """
+    used = np.flatnonzero(weights)
+    if len(used) in (0, len(weights)):
+        return values
+    return values[np.where(weights > 0.0, np.arange(len(values)), used[0])]
+
+
+def _local_array(value: Any) -> Any:
+    """Returns the parts of a value on this process' devices end to end, any other as it is."""
     if isinstance(value, tf.distribute.DistributedValues):
         return np.concatenate([np.asarray(part) for part in value.values])
-    return np.asarray(value)
+    return value

@@ -35,7 +35,10 @@ def numeric_array(x: Any, allow_missing: bool) -> np.ndarray:
     """
     array = host_array(x)
     if array.ndim < 2 or 0 in array.shape:
-        raise ValueError(f"`x` must have shape [N, ...event] without zeros, got {array.shape}")
+        raise ValueError(
+            f"`x` must have shape [N, ...event] without zeros, got {array.shape}; a single "
+            "datapoint is `x[np.newaxis]`, a single column `x[:, np.newaxis]`"
+        )
     values = as_float32(array)
     if values.dtype == np.uint8:
         return values

@@ -57,6 +57,16 @@ def batch_rows(device: tf.Tensor, start: tf.Tensor, total: int) -> Iterator[None
         _local.rows = None
 
 
+@contextlib.contextmanager
+def equal_rows() -> Iterator[None]:
+    """Noise by row that is drawn inside is the same for each row."""
+    _local.equal = True
+    try:
+        yield
+    finally:
+        _local.equal = False
+
+
 def _current_rows() -> _Rows | None:
     return getattr(_local, "rows", None)
 
@@ -103,6 +113,10 @@ def normal_rows(
     """
     batch_shape = tf.convert_to_tensor(batch_shape, tf.int32)
     rows = _current_rows() if batch_shape.shape[0] != 0 else None
+    if getattr(_local, "equal", False):
+        ones = tf.ones_like(batch_shape)
+        noise = shared_normal(tf.concat([sample_shape, ones, event_shape], axis=0), seed)
+        return tf.broadcast_to(noise, tf.concat([sample_shape, batch_shape, event_shape], axis=0))
     batch = batch_shape if rows is None else [rows.total]
     shape = tf.concat([sample_shape, batch, event_shape], axis=0)
     noise = shared_normal(shape, seed)

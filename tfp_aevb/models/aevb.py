@@ -1,6 +1,7 @@
 """The auto-encoding variational Bayes model (paper, Section 3 and Algorithm 1)."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -105,7 +106,7 @@ class AEVB(FusedModel):
     # Held while a part is called that threads may not call at the same time.
     _one_thread: contextlib.AbstractContextManager = contextlib.nullcontext()
     _parts: tuple[str, ...] = ("prior", "encoder", "decoder")
-    _traced = (*FusedModel._traced, "objective", "num_samples", "renyi_alpha", "divergence")
+    _traced = (*FusedModel._traced, "objective", "num_samples")
     # Whether only the paper's estimators suit the model, and the KL term only as it is.
     _paper_only = False
 
@@ -136,6 +137,12 @@ class AEVB(FusedModel):
             names = sorted(paper().name for paper in PAPER_OBJECTIVES)
             raise ValueError(f"`objective` must be one of {names}, got {chosen.name!r}")
         check_count("num_samples", num_samples)
+        if num_samples == 1 and objective in ("iwae", "dreg", "renyi"):
+            warnings.warn(
+                f"objective {objective!r} with one draw ascends the evidence lower bound and no "
+                "tighter one: give `num_samples` above 1",
+                stacklevel=2,
+            )
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -337,7 +344,10 @@ class AEVB(FusedModel):
         """
         if num_samples is not None:
             check_count("num_samples", num_samples)
-        return self.evidence_bound(self._datapoints(x), as_seed(seed), num_samples).elbo
+        x = self._datapoints(x)
+        if tf.executing_eagerly() and len(x):
+            self.check_observations(Observations(x.numpy(), allow_missing=self.allows_missing))
+        return self.evidence_bound(x, as_seed(seed), num_samples).elbo
 
     def sample(self, num_samples: int, seed: int | tf.Tensor | None = None) -> tf.Tensor:
         """Draws x from p(z) p(x|z): [num_samples, ...event]."""

@@ -139,6 +139,13 @@ class MonteCarloEM(AEVB):
             )
         return super().fit(x, *args, **kwargs)
 
+    def train_on_batch(self, *args, **kwargs) -> Any:
+        """Is refused: a batch does not say which chains are its rows'."""
+        raise NotImplementedError(
+            "Monte Carlo EM keeps a chain for each row of an array, and a batch does not say which "
+            "are its rows'; use `fit`"
+        )
+
     def stated_num_data(self, x: Observations) -> float | None:
         """Returns `num_data`, the number of chains, but for rows with weights, whose sum is N."""
         return self.num_data if x.weights is None else None

@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions import kinds
 from tfp_aevb.distributions.kinds import bare
+from tfp_aevb.distributions.noise import equal_rows
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax
 from tfp_aevb.layers.learned_priors import VampPrior
@@ -215,12 +216,14 @@ def posterior_moments(posterior: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor
     """Returns the mean and the standard deviation of q(z|x), each [B, J].
 
     Where TFP has no formula for them, as for most transformed distributions, they are those of
-    1,000 draws with a fixed seed.
+    1,000 draws with a fixed seed. A q of this package has the same noise for each row, so that the
+    moments do not depend on the other rows.
     """
     try:
         return posterior.mean(), posterior.stddev()
     except NotImplementedError:
-        z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
+        with equal_rows():
+            z = posterior.sample(1000, seed=as_seed(0))  # [1000, B, J]
         return tf.reduce_mean(z, axis=0), tf.math.reduce_std(z, axis=0)
 
 

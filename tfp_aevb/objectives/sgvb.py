@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions.closed_form_kl import closed_form_kl
 from tfp_aevb.objectives.sums import total
+from tfp_aevb.utils.counts import check_count
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
@@ -73,6 +74,7 @@ def sgvb_b(
     Raises:
         NotImplementedError: if the pair has no closed-form KL; `sgvb_a` needs none.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
     z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
@@ -175,6 +177,7 @@ def _monte_carlo_bound(
     seed: tf.Tensor | None,
     gradient_estimator: tfp.vi.GradientEstimators,
 ) -> Bound:
+    check_count("num_samples", num_samples)
     reconstructions = []
 
     def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.batch_parts import without_outliers
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.utils.seeds import numpy_generator
 
@@ -27,8 +28,8 @@ class Block(NamedTuple):
         first_step: number of the first of them, for the random streams.
         num_data: [K] float32, N of Equation 8 at each step.
         scale, dynamic_binarization: see `Observations`.
-        weights: [K, places] float32, how often each datapoint counts, 0 for padding; `None` where
-            each counts once.
+        weights: [K, places], how often each datapoint counts, 0 for padding, of float32 in training
+            and of float64 in evaluation; `None` where each counts once.
         cells: [K, devices] int32, in evaluation the number of each device's cell (`cells`), where
             minibatches are as many cells; `None` in training.
         num_batches: in evaluation, the number of batches that these cells are.
@@ -134,6 +135,38 @@ class RowBatches:
             self._epoch, self._order = epoch, self._used[generator.permutation(len(self._used))]
         first = update // self._updates_per_batch * self._batch_size
         return self._order[first : first + self._batch_size]
+
+
+class OneBatch:
+    """A minibatch that is given as it is, with the weights it has.
+
+    Args:
+        x: its datapoints.
+        num_data: N of Equation 8, or `None`: the number of datapoints used so far.
+        num_devices: its places are padded to a multiple of it.
+    """
+
+    def __init__(self, x: Observations, num_data: float | None, num_devices: int) -> None:
+        self._x, self._num_data, self._num_devices = x, num_data, num_devices
+
+    def next_block(
+        self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
+    ) -> Block:
+        """Returns the minibatch as that of step `first_step`."""
+        del iterator, num_steps, padded_steps
+        x, weights = self._x, self._x.weights
+        places = np.arange(round_up(len(x), self._num_devices)) % len(x)
+        values = x.x if weights is None else without_outliers(x.x, weights)
+        return make_block(
+            x,
+            values[places][np.newaxis],
+            np.array([len(x)], np.int32),
+            num_steps=1,
+            first_step=first_step,
+            batch_size=len(x),
+            num_data=self._num_data,
+            weights=None if weights is None else weights[places][np.newaxis],
+        )
 
 
 def samples_seen(

@@ -44,7 +44,7 @@ class ArrayCells:
         cell: int = CELL,
     ) -> None:
         self._cell = cell
-        self._x, self._weights = x, x.relative_weights()
+        self._x = x
         self._rows = np.arange(len(x))
         if x.weights is not None:
             self._rows = self._rows[x.weights > 0.0]
@@ -66,7 +66,7 @@ class ArrayCells:
         return cells_block(
             self._x,
             self._x.x[rows],
-            None if self._weights is None else self._weights[rows],
+            None if self._x.weights is None else self._x.weights[rows],
             first_row=first,
             most_cells=self._most_cells(largest * self._batch_size),
             num_batches=num_steps,
@@ -121,7 +121,7 @@ def cells_block(
     laid = np.empty(shape, values.dtype)
     laid[:] = values[0]
     laid[places] = values
-    counts = np.zeros(shape[0], np.float32)
+    counts = np.zeros(shape[0])
     counts[places] = 1.0 if weights is None else weights
     used = -(-(place + len(values)) // (num_devices * cell))
     known = first_row + len(values) if num_data is None else num_data

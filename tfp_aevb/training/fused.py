@@ -1,41 +1,29 @@
 """A Keras model whose `fit` and `evaluate` run many batches inside one compiled loop."""
 
-import contextlib
 import math
+import numbers
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.data.batch_parts import split_parts
-from tfp_aevb.data.observations import Observations, as_observations, is_array, split_off
-from tfp_aevb.data.stream import Stream
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
 from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.cells import CELL
-from tfp_aevb.training.compiling import Compiled
 from tfp_aevb.training.devices import mean_over_devices
-from tfp_aevb.training.keras_objects import Mean, check_callbacks
+from tfp_aevb.training.keras_calls import KerasCalls
+from tfp_aevb.training.keras_objects import Mean
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
-from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
-from tfp_aevb.training.sources import (
-    Batches,
-    check_readers,
-    evaluation_source,
-    given_data,
-    training_source,
-)
-from tfp_aevb.training.streams import IteratorBatches, StreamBatches
 from tfp_aevb.utils.graphs import xla_failures_named
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
 SECONDS_PER_BLOCK = 1.0
-ONLY_ZEROS = "weights must not all be 0: no datapoint counted"
 METRICS = ("loss", "elbo", "reconstruction", "kl")
 
 
@@ -64,7 +52,7 @@ class _Holder:
         self.variable = variable
 
 
-class FusedModel(Compiled):
+class FusedModel(KerasCalls):
     """Keras training with one compiled loop over batches: the package's only training path.
 
     Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
@@ -84,7 +72,7 @@ class FusedModel(Compiled):
         self,
         *,
         parameter_prior: str | None = None,
-        num_data: int | None = None,
+        num_data: float | None = None,
         seed: int = 0,
         **kwargs,
     ) -> None:
@@ -92,16 +80,24 @@ class FusedModel(Compiled):
         super().__init__(dtype="float32", **kwargs)
         if parameter_prior not in (None, "normal"):
             raise ValueError(f"`parameter_prior` must be None or 'normal', got {parameter_prior!r}")
-        if num_data is not None and num_data < 1:
-            raise ValueError(f"`num_data` must be positive, got {num_data}")
-        self._num_data_holder = _Holder(tf.Variable(math.nan, trainable=False, name="num_data"))
-        self.parameter_prior = parameter_prior
-        self.num_data = num_data
-        self.seed = seed
+        if num_data is not None:
+            is_number = isinstance(num_data, numbers.Real) and not isinstance(num_data, bool)
+            if not is_number or not 0 < num_data < math.inf:
+                raise ValueError(f"`num_data` must be a positive number, got {num_data!r}")
+        if not isinstance(seed, numbers.Integral):
+            raise ValueError(f"`seed` must be a whole number, got {seed!r}")
+        self._num_data_holder: _Holder = _Holder(
+            tf.Variable(math.nan, trainable=False, name="num_data")
+        )
+        self.parameter_prior: str | None = parameter_prior
+        self.num_data: float | None = num_data
+        self.seed: int = seed
         # Restores after a non-finite bound: each gives the rest of the run other noise.
-        self.retries = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
+        self.retries: tf.Variable = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
         # Sums of nats over datapoints in float64: exact averages over any number of batches.
-        self.averages = [Mean(name, dtype="float64") for name in METRICS]
+        self.averages: list[tf_keras.metrics.Mean] = [
+            Mean(name, dtype="float64") for name in METRICS
+        ]
 
     @abstractmethod
     def bound(self, x: tf.Tensor, seed: tf.Tensor) -> Bound:
@@ -120,153 +116,11 @@ class FusedModel(Compiled):
         """The parameters that `parameter_prior` is a prior of."""
         return self.trainable_variables
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        *,
-        sample_weight: Any = None,
-        class_weight: None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        validation_batch_size: int | None = None,
-        shuffle: bool = True,
-        steps_per_epoch: int | None = None,
-        **kwargs,
-    ) -> tf_keras.callbacks.History:
-        """Trains the model (Algorithm 1); arguments and result are those of `tf_keras.Model.fit`.
-
-        Args:
-            x: array [N, ...event], `Observations`, a `Stream`, or a `tf.data.Dataset` or
-                generator of batches `x`, `(x, x)` or, with weights, `(x, x, w)` or `(x, None, w)`.
-            y: nothing, or `x` itself: `fit(x, x)` is `fit(x)`.
-            batch_size: M, for arrays and streams (default 100).
-            sample_weight: [N], how often each row of an array counts: N of Equation 8 is their sum,
-                and the loss of a minibatch 1/M sum{ w[i] / mean(w) L(x[i]) }, unbiased for the
-                weighted mean. Batches' own weights are not divided by a mean, which is not known:
-                their mean should be 1, and `num_data` their sum. All metrics are weighted means.
-            class_weight: refused: there are no classes.
-            validation_split: fraction of `x`, from its end, to validate on.
-            validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
-                `(x, x)`, `(x, x, w)` or `(x, None, w)` of arrays.
-            validation_batch_size: for arrays.
-            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch), or
-                the batches of a Keras `Sequence`.
-            steps_per_epoch: updates in an epoch; by default as many as the data give.
-            **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
-
-        The history has `elbo`, the bound, `reconstruction` and `kl`, its terms, and `loss`, minus
-        the bound with what penalises it; with `val_` before them those of the validation data. A
-        name means the same of both, whatever weight training gives the KL term.
-
-        Raises:
-            ValueError: if the data do not fit the model, or a callback follows what is not
-                reported or takes worse values of it for better ones.
-            NonFiniteBoundError: if the bound becomes NaN or infinite.
-        """
-        check_readers(x, **kwargs)
-        check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
-        check_callbacks(kwargs.get("callbacks"))
-        self.check_still_compiled()
-        if class_weight is not None:
-            raise ValueError("`class_weight` has no classes here; give `sample_weight` [N]")
-        x = given_data(self, x, y, sample_weight)
-        if validation_split:
-            if validation_data is not None:
-                raise ValueError(
-                    "`validation_split` and `validation_data` exclude each other; give one of them"
-                )
-            if not is_array(x):
-                raise ValueError("`validation_split` needs an array; give `validation_data`")
-            rows = as_observations(x, self.allows_missing)
-            x, validation_data = split_off(rows, validation_split)
-        validation_data = given_data(self, *split_parts(validation_data))
-        train = training_source(self, x, batch_size or 100, shuffle)
-        self._fitted_num_data = train.num_data
-        steps_per_epoch = steps_per_epoch or train.steps
-        if steps_per_epoch is None and isinstance(x, Stream):
-            raise ValueError("a stream that does not tell its N needs `steps_per_epoch`")
-        uncounted = steps_per_epoch is None and train.has_unknown_length
-        uncounted |= self._largest_block is None and ask_for_each_update(kwargs.get("callbacks"))
-        outer_eval_batches = self._eval_batches
-        if validation_data is not None:
-            held_out = evaluation_source(self, validation_data, validation_batch_size)
-            self._eval_batches, validation_data = held_out.batches, held_out.x
-            if kwargs.get("validation_steps") is None:
-                uncounted |= held_out.has_unknown_length
-        self._train_batches = train.batches
-        if self._is_compiled and not self.optimizer.iterations.numpy():
-            self.restart_averages()  # the weights may have been set since `compile`
-        try:
-            with self._own_blocks(single=True) if uncounted else contextlib.nullcontext():
-                history = super().fit(
-                    train.x,
-                    validation_data=validation_data,
-                    steps_per_epoch=steps_per_epoch,
-                    shuffle=shuffle,
-                    **kwargs,
-                )
-            if isinstance(train.batches, IteratorBatches) and train.batches.only_zeros:
-                raise ValueError(ONLY_ZEROS)
-            return history
-        finally:
-            if isinstance(train.batches, StreamBatches):
-                train.batches.close()
-            self._train_batches, self._eval_batches = None, outer_eval_batches
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        *,
-        sample_weight: Any = None,
-        **kwargs,
-    ) -> Any:
-        """Averages the bound over datapoints; arguments and result as `tf_keras.Model.evaluate`.
-
-        Data, `y` and weights are as in `fit`: with weights w, sum{ w[i] L(x[i]) } / sum{ w[i] }.
-        The draws depend on the model's seed and the batch's position alone: evaluating twice gives
-        the same numbers.
-        """
-        check_callbacks(kwargs.get("callbacks"))
-        if kwargs.get("_use_cached_eval_dataset"):
-            with self._own_blocks(), self._averaged_weights():
-                return self._evaluated(x, **kwargs)
-        check_readers(x, **kwargs)
-        x = given_data(self, x, y, sample_weight)
-        outer_eval_batches = self._eval_batches
-        source = evaluation_source(self, x, batch_size)
-        self._eval_batches = source.batches
-        try:
-            uncounted = kwargs.get("steps") is None and source.has_unknown_length
-            with self._own_blocks(single=uncounted), self._averaged_weights():
-                return self._evaluated(source.x, **kwargs)
-        finally:
-            self._eval_batches = outer_eval_batches
-
-    def _evaluated(self, x: Any, **kwargs) -> Any:
-        result = super().evaluate(x, **kwargs)
-        if not self.averages[0].count.numpy():
-            raise ValueError(ONLY_ZEROS)
-        return result
-
     def stated_num_data(self, x: Observations) -> float | None:
         """Returns N as given to the model for training on `x`; `None` if the data tell it."""
         del x
         return self.num_data
 
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
-        check_callbacks(kwargs.get("callbacks"))
-        check_readers(args[0] if args else kwargs.get("x"), **kwargs)
-        # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
-        with self._own_blocks(single=True), xla_failures_named():
-            return super().predict(*args, **kwargs)
-
-    _train_batches: Batches | None = None
-    _eval_batches: Batches | None = None
     # Attributes that compiled loops read when they are made, and not later.
     _traced: tuple[str, ...] = ("parameter_prior", "seed")
     _fitted_num_data: float | None = None
@@ -311,26 +165,6 @@ class FusedModel(Compiled):
     def needs_num_data(self) -> bool:
         """Whether the loss depends on N."""
         return self.parameter_prior is not None
-
-    @contextlib.contextmanager
-    def _own_blocks(self, *, single: bool = False) -> Iterator[None]:
-        """Restores the blocks' size afterwards.
-
-        Args:
-            single: steps one by one; Keras has to meet the end of a stream it cannot count.
-        """
-        if self._steps_per_execution is None:  # not compiled: Keras will say so
-            yield
-            return
-        before = self._largest_block, int(self._steps_per_execution.numpy())
-        if single:
-            self._largest_block = 1
-            self._steps_per_execution.assign(1)
-        try:
-            yield
-        finally:
-            self._largest_block = before[0]
-            self._steps_per_execution.assign(before[1])
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of updates."""

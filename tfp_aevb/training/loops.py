@@ -137,7 +137,7 @@ def _cell(
     places = device * rows + tf.range(rows)
     values = tf.gather(tf.gather(block.values, i), places)
     x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
-    own = tf.cast(tf.gather(block.weights, i), tf.float64)
+    own = tf.gather(block.weights, i)
     return Minibatch(
         x,
         weights=tf.gather(own, places),

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.data.batch_parts import check_target, with_target
+from tfp_aevb.data.batch_parts import check_target, without_loss
 from tfp_aevb.data.observations import Observations, as_observations, is_array
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.training.arguments import check_batches
 from tfp_aevb.training.batches import RowBatches
 from tfp_aevb.training.cells import ArrayCells
 from tfp_aevb.training.devices import worker_place
@@ -52,6 +53,8 @@ def given_data(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Any:
         ValueError: if there is another target, or weights that cannot be used.
     """
     if not is_array(x):
+        if not isinstance(x, Stream):
+            check_batches(x)
         if y is not None or sample_weight is not None:
             raise ValueError(
                 "`y` and `sample_weight` are for arrays; data in batches bring their weights "
@@ -165,15 +168,15 @@ def _iterator_source(model: Trainable, x: Any, num_data: float | None, cell: int
     num_devices = model.distribute_strategy.num_replicas_in_sync
     check, allow_missing = model.check_observations, model.allows_missing
     batches = IteratorBatches(num_data, check, num_devices, allow_missing, cell)
-    x = _with_targets(x)
+    x = _without_loss(x)
     is_unknown = not isinstance(x, tf.data.Dataset) or (
         int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
     )
     return Source(batches, x, has_unknown_length=is_unknown)
 
 
-class _WithTargets(tf_keras.utils.Sequence):
-    """A Keras sequence whose weighted batches all have a target."""
+class _WithoutLoss(tf_keras.utils.Sequence):
+    """A Keras sequence in a form of which Keras drops nothing."""
 
     def __init__(self, sequence: tf_keras.utils.Sequence) -> None:
         self._sequence = sequence
@@ -182,17 +185,17 @@ class _WithTargets(tf_keras.utils.Sequence):
         return len(self._sequence)
 
     def __getitem__(self, index: int) -> Any:
-        return with_target(self._sequence[index])
+        return without_loss(self._sequence[index])
 
     def on_epoch_end(self) -> None:
         self._sequence.on_epoch_end()
 
 
-def _with_targets(x: Any) -> Any:
-    """Returns batches `x` such that Keras does not drop the weights of (x, None, weights)."""
+def _without_loss(x: Any) -> Any:
+    """Returns batches `x` in a form of which Keras drops nothing."""
     if isinstance(x, tf_keras.utils.Sequence):
-        return _WithTargets(x)
-    return map(with_target, x) if hasattr(x, "__next__") else x
+        return _WithoutLoss(x)
+    return map(without_loss, x) if hasattr(x, "__next__") else x
 
 
 def _is_endless(x: Any) -> bool:

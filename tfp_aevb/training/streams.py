@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.data.batch_parts import batch_parts
+from tfp_aevb.data.batch_parts import batch_parts, without_outliers
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.data.stream import Stream, StreamEndedError
 from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
@@ -239,16 +239,3 @@ class IteratorBatches:
             num_devices=self._num_devices,
             cell=cell,
         )
-
-
-def without_outliers(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns `values` with what does not count replaced: 0 times an infinite bound would be NaN.
-
-    Args:
-        values: [R, ...event].
-        weights: [R].
-    """
-    used = np.flatnonzero(weights)
-    if len(used) in (0, len(weights)):
-        return values
-    return values[np.where(weights > 0.0, np.arange(len(values)), used[0])]
