@@ -108,7 +108,7 @@ def _objective(cls: type) -> type:
 
 @_objective
 class SGVBA(Objective):
-    """The evidence lower bound with every term sampled: estimator A (Eq. 6)."""
+    """The evidence lower bound with every term sampled; see `sgvb_a`."""
 
     ascends_evidence = True
     weighs_kl = True
@@ -117,7 +117,7 @@ class SGVBA(Objective):
 
 @_objective
 class SGVBB(Objective):
-    """The evidence lower bound with the KL term in closed form: estimator B (Eq. 7)."""
+    """The evidence lower bound with the KL term in closed form; see `sgvb_b`."""
 
     ascends_evidence = True
     weighs_kl = True
@@ -127,7 +127,7 @@ class SGVBB(Objective):
 
 @_objective
 class ScoreFunction(Objective):
-    """The evidence lower bound, the gradient of q by the score function (Section 2.2)."""
+    """The evidence lower bound, the gradient of q by the score function; see `score_function`."""
 
     ascends_evidence = True
     needs_reparameterized_q = False
