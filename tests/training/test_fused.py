@@ -202,9 +202,9 @@ def test_streams_of_unknown_length_follow_a_fit_that_found_its_block_size() -> N
 def test_a_stream_trains_as_the_array_in_row_order() -> None:
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(4)
     histories, weights = [], []
-    for x in (X, dataset):
+    for x, options in ((X, {"batch_size": 4, "shuffle": False}), (dataset, {})):
         model = fresh_model()
-        histories.append(_fit(model, x, batch_size=4, epochs=2, shuffle=False))
+        histories.append(_fit(model, x, epochs=2, **options))
         weights.append(weights_of(model))
     for name in METRICS:
         assert histories[0][name] == pytest.approx(histories[1][name], rel=1e-6)
@@ -317,7 +317,8 @@ def test_validation_follows_each_epoch_and_equals_evaluate() -> None:
 def test_validation_data_in_every_form(form: Callable) -> None:
     histories = []
     for data in (X[:9], form(X[:9])):
-        histories.append(_fit(fresh_model(), validation_data=data, validation_batch_size=4))
+        options = {} if isinstance(data, tf.data.Dataset) else {"validation_batch_size": 4}
+        histories.append(_fit(fresh_model(), validation_data=data, **options))
     assert histories[0]["val_elbo"] == pytest.approx(histories[1]["val_elbo"], rel=1e-6)
 
 
