@@ -263,8 +263,12 @@ def test_weights_beside_what_brings_its_own_are_refused() -> None:
     model = _without_noise()
     stream = Stream(lambda *_: [X], num_data=25)
     weighted = Observations(X, weights=W)
-    for data in (_batches(), stream):
-        assert_one_line(lambda x=data: _fit(model, x, sample_weight=W), ValueError, "(x, x, w")
+    for data, size in ((_batches(), None), (stream, 4)):
+        assert_one_line(
+            lambda x=data, size=size: _fit(model, x, batch_size=size, sample_weight=W),
+            ValueError,
+            "(x, x, w",
+        )
     assert_one_line(lambda: _fit(model, weighted, sample_weight=W), ValueError, "already")
 
 
