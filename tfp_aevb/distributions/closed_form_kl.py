@@ -92,7 +92,7 @@ def _is_diagonal(gaussian: tfd.MultivariateNormalLinearOperator) -> bool:
 def _gaussian(distribution: tfd.Distribution) -> tfd.Distribution | None:
     """Returns a Gaussian over vectors as one of TFP's two kinds, and `None` for all else."""
     inner = kinds.bare(distribution)
-    if isinstance(inner, kinds.Independent) and not inner.reinterpreted_batch_ndims:
+    if isinstance(inner, kinds.Independent) and inner.event_shape == inner.distribution.event_shape:
         return _gaussian(inner.distribution)
     if isinstance(inner, tfd.GaussianProcess):
         inner = inner.get_marginal_distribution()
