@@ -85,8 +85,8 @@ class Objective:
         """Raises a `ValueError` if the objective cannot work with so few draws."""
         if isinstance(num_samples, int) and num_samples < self.least_samples:
             raise ValueError(
-                f"objective {self.name!r} compares draws: `num_samples` must be "
-                f"{self.least_samples} or more, got {num_samples}"
+                f"objective {self.name!r} needs at least {self.least_samples} samples, got "
+                f"{num_samples}"
             )
 
     def get_config(self) -> dict[str, Any]:
