@@ -104,6 +104,7 @@ def test_config_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return dataclasses.replace(dataset, name=name)
 
     ending = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
+    ending |= {"notes": [], "diverged": False}
     monkeypatch.setattr("tfp_aevb.runs.data.load_dataset", load_images)
     monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
     arguments = (f"--flagfile={path}", f"--workdir={tmp_path / 'run'}", *FASTER)
