@@ -201,6 +201,7 @@ def test_grey_pixels_are_taken_when_allowed_by_name(
     data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
+    ending |= {"notes": [], "diverged": False}
     monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
     arguments = (f"--workdir={tmp_path / 'run'}", f"--dataset={data_file}", *TINY, "--steps=2")
     assert command("train", *arguments, "--binarize=none", "--allow_grey_bernoulli") == 0

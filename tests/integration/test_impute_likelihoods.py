@@ -9,6 +9,7 @@ from tests.integration.runs import TINY, command
 from tfp_aevb.runs.settings.choices import LIKELIHOODS, SUPPORTS
 
 ENDING = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
+ENDING |= {"notes": [], "diverged": False}
 ARRAYS = [name for name in LIKELIHOODS if name != "mixed"]
 # Compiling each takes a while: the others are slow.
 QUICK = ("discretized_logistic", "negative_binomial")

@@ -34,6 +34,8 @@ def without_ending(monkeypatch: pytest.MonkeyPatch) -> None:
         "samples_seen": 0,
         "images_per_second": 0.0,
         "seed": 0,
+        "notes": [],
+        "diverged": False,
     }
     monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
 
