@@ -86,7 +86,7 @@ def test_each_parameter_of_a_pixel_has_an_image_of_its_own() -> None:
         (lambda: ConvEncoder(3, (4,)), "`image_shape`"),
         (lambda: ConvEncoder(3, (4, 4), ()), "`filters`"),
         (lambda: ConvDecoder(17, (4, 4)), "`output_size`"),
-        (lambda: ConvEncoder(3, (4, 4))(tf.zeros([2, 15])), "[4, 4]"),
+        (lambda: ConvEncoder(3, (4, 4))(tf.zeros([2, 15])), "16 elements"),
         (lambda: BernoulliLikelihood(4, network=lambda size: size), "`network`"),
     ],
 )
