@@ -6,12 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
-from tests.helpers import LinearGaussian, assert_mean, log_sigmoid_terms
-from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob
+from tests.helpers import LinearGaussian, assert_mean, assert_one_line, log_sigmoid_terms
+from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob, importance_log_prob
 from tfp_aevb.model import AEVB
+from tfp_aevb.training.random import as_seed
 
 
 class Exact(NamedTuple):
@@ -39,7 +41,7 @@ def linear(
 
 
 def pixels() -> Exact:
-    """One datapoint of 784 pixels, 40 times, under q three posterior sds off in each dimension."""
+    """One datapoint of 784 pixels, 20 times, under q three posterior sds off in each dimension."""
     rng = np.random.default_rng(0)
     weights = rng.normal(size=[2, 784]) * 0.5
     bias = rng.normal(size=784)
@@ -64,7 +66,7 @@ def pixels() -> Exact:
         return tfd.Independent(tfd.Bernoulli(tf.matmul(z, kernel) + offset, dtype=tf.float32), 1)
 
     model = AEVB(tfd.MultivariateNormalDiag(tf.zeros([2])), encode, decode, objective="sgvb_a")
-    return Exact(model, np.repeat(x[np.newaxis], 40, axis=0), np.full([40], log_prob))
+    return Exact(model, np.repeat(x[np.newaxis], 20, axis=0), np.full([20], log_prob))
 
 
 CASES = {
@@ -104,3 +106,74 @@ def test_a_likelihood_one_percent_off_is_seen(name: str) -> None:
     difference = estimate.log_prob.astype(np.float64) - 1.01 * exact.log_prob
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     assert abs(difference.mean() + 0.5 * difference.var()) > 10.0 * error + 0.1
+
+
+def test_compiled_by_xla_it_is_unbiased_too() -> None:
+    exact = linear(5, 7, 100, shift=0.5, widen=1.5)
+    run = tf.function(lambda: annealed_log_prob(exact.model, exact.x, 10, seed=3), jit_compile=True)
+    estimate = run()
+    assert_mean(np.exp(estimate.log_prob.numpy().astype(np.float64) - exact.log_prob), 1.0)
+    assert np.median(estimate.effective_sample_size) > 5.0
+
+
+def test_from_a_far_proposal_it_beats_importance_sampling_from_it() -> None:
+    exact = linear(2, 4, 100, shift=1.0)
+    annealed = annealed_log_prob(exact.model, exact.x, 10, num_temperatures=50, seed=4)
+    plain = importance_log_prob(exact.model, exact.x, 10, seed=4)
+    errors = [abs((found.log_prob - exact.log_prob).numpy().mean()) for found in (annealed, plain)]
+    assert errors[0] < 0.1 * errors[1]
+    sizes = [np.median(found.effective_sample_size) for found in (annealed, plain)]
+    assert sizes[0] > 2.0 * sizes[1]
+
+
+def test_one_temperature_is_importance_sampling() -> None:
+    exact = linear(2, 4, 50, widen=1.5)
+    estimate = annealed_log_prob(exact.model, exact.x, 3, num_temperatures=1, seed=5)
+    start_seed = tfp.random.split_seed(as_seed(5), n=4)[0]
+    q = exact.model.encode(tf.constant(exact.x))
+    z = q.sample(3, seed=start_seed)
+    log_weights = exact.model.log_joint(tf.constant(exact.x), z) - q.log_prob(z)
+    log_mean = tf.reduce_logsumexp(log_weights, axis=0) - np.log(3.0)
+    np.testing.assert_allclose(estimate.log_prob, log_mean, rtol=1e-5)
+    weights = np.exp(log_weights - log_mean)
+    size = weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0)
+    np.testing.assert_allclose(estimate.effective_sample_size, size, rtol=1e-3)
+
+
+def test_the_seed_decides_and_no_seed_is_another_one_each_time() -> None:
+    exact = linear(2, 4, 3, widen=2.0)
+    runs = [
+        annealed_log_prob(exact.model, exact.x, 2, num_temperatures=2, seed=seed).log_prob.numpy()
+        for seed in (1, 1, 2, None, None)
+    ]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert len({float(run[0]) for run in runs}) == 4
+
+
+def test_impossible_data_have_a_log_probability_of_minus_infinity() -> None:
+    prior = tfd.MultivariateNormalDiag(tf.zeros([1]))
+    model = AEVB(
+        prior,
+        lambda x: tfd.MultivariateNormalDiag(tf.zeros([tf.shape(x)[0], 1])),
+        lambda z: tfd.Independent(tfd.Bernoulli(probs=tf.zeros_like(z), dtype=tf.float32), 1),
+        objective="sgvb_a",
+    )
+    estimate = annealed_log_prob(model, np.ones([1, 1], np.float32), 3, num_temperatures=4, seed=0)
+    assert estimate.log_prob.numpy() == -np.inf
+    assert estimate.effective_sample_size.numpy() == 0.0
+
+
+def test_bad_numbers_are_refused() -> None:
+    exact = linear(2, 4, 2)
+    for name, value in (
+        ("num_chains", 0),
+        ("num_temperatures", 0),
+        ("num_leapfrog_steps", -1),
+        ("step_size", 0.0),
+    ):
+        assert_one_line(
+            lambda name=name, value=value: annealed_log_prob(exact.model, exact.x, **{name: value}),
+            ValueError,
+            f"`{name}` must be ",
+            f"got {value}",
+        )
