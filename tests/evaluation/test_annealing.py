@@ -1,76 +1,21 @@
 """Annealed importance sampling against exact log p(x), far from 0 and where q is bad."""
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
-from tests.helpers import LinearGaussian, assert_mean, assert_one_line, log_sigmoid_terms
+from tests.exact_answers import Case, linear, pixels
+from tests.helpers import assert_mean, assert_one_line
 from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob, importance_log_prob
 from tfp_aevb.model import AEVB
 from tfp_aevb.training.random import as_seed
 
-
-class Exact(NamedTuple):
-    """A model, its data [B, D] and their log p(x) [B], nats."""
-
-    model: AEVB
-    x: np.ndarray
-    log_prob: np.ndarray
-
-
-def linear(
-    latent_dim: int, data_dim: int, num_data: int, sd: float | None = None, **encoder: float
-) -> Exact:
-    exact = LinearGaussian(latent_dim, data_dim, seed=latent_dim)
-    if sd is not None:
-        exact.variance = sd**2
-    model = AEVB(
-        exact.prior(tf.float32),
-        exact.encoder(dtype=tf.float32, **encoder),
-        exact.decoder(tf.float32),
-        objective="sgvb_a",
-    )
-    x = exact.data(num_data).astype(np.float32)
-    return Exact(model, x, exact.log_prob(x))
-
-
-def pixels() -> Exact:
-    """One datapoint of 784 pixels, 20 times, under q three posterior sds off in each dimension."""
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=[2, 784]) * 0.5
-    bias = rng.normal(size=784)
-    z = rng.normal(size=2)
-    x = (rng.random(784) < 1.0 / (1.0 + np.exp(-z @ weights - bias))).astype(np.float32)
-    grid = np.linspace(-4.0, 4.0, 401)
-    points = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_joint = log_sigmoid_terms(x, points @ weights + bias).sum(axis=1)
-    log_joint -= 0.5 * (points**2).sum(axis=1) + np.log(2.0 * np.pi)
-    log_prob = logsumexp(log_joint) + 2.0 * np.log(grid[1] - grid[0])
-    mass = np.exp(log_joint - logsumexp(log_joint))[:, np.newaxis]
-    mean = (mass * points).sum(axis=0)
-    sd = np.sqrt((mass * (points - mean) ** 2).sum(axis=0))
-
-    def encode(x: tf.Tensor) -> tfd.Distribution:
-        loc = tf.zeros([tf.shape(x)[0], 2]) + (mean + 3.0 * sd).astype(np.float32)
-        return tfd.MultivariateNormalDiag(loc, tf.zeros_like(loc) + sd.astype(np.float32))
-
-    kernel, offset = weights.astype(np.float32), bias.astype(np.float32)
-
-    def decode(z: tf.Tensor) -> tfd.Distribution:
-        return tfd.Independent(tfd.Bernoulli(tf.matmul(z, kernel) + offset, dtype=tf.float32), 1)
-
-    model = AEVB(tfd.MultivariateNormalDiag(tf.zeros([2])), encode, decode, objective="sgvb_a")
-    return Exact(model, np.repeat(x[np.newaxis], 20, axis=0), np.full([20], log_prob))
-
-
 CASES = {
-    "log p near -400, q three sds off": (pixels, 5),
+    "log p near -450, q three sds off": (lambda: pixels(20), 5),
     "log p near -126": (lambda: linear(4, 100, 60, shift=0.1, widen=1.5), 5),
     "log p near +130": (lambda: linear(2, 100, 60, sd=0.06, shift=0.01, widen=1.5), 5),
     "q too narrow": (lambda: linear(2, 20, 60, widen=0.2), 10),
@@ -79,7 +24,7 @@ CASES = {
 
 
 @functools.cache
-def found(name: str) -> tuple[Exact, AnnealedEstimate]:
+def found(name: str) -> tuple[Case, AnnealedEstimate]:
     make, num_chains = CASES[name]
     exact = make()
     estimate = annealed_log_prob(exact.model, exact.x, num_chains, seed=1)
