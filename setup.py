@@ -42,13 +42,13 @@ setup(
     ],
     extras_require={
         "test": [
-            "arviz>=0.20,<0.24",
+            "arviz>=0.22,<0.24",
             "hypothesis>=6.148,<7",
             "pytest>=8,<10",
             "pytest-xdist>=3.6.1,<4",
         ],
         "dev": [
-            "arviz>=0.20,<0.24",
+            "arviz>=0.22,<0.24",
             "hypothesis>=6.148,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",

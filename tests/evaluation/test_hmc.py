@@ -38,7 +38,7 @@ def squared_distances(exact: LinearGaussian, x: np.ndarray, z: np.ndarray) -> np
     return np.einsum("scbi,ij,scbj->scb", z - mean, np.linalg.inv(covariance), z - mean)
 
 
-def test_draws_are_those_of_the_posterior_and_hardly_depend_on_each_other() -> None:
+def test_draws_have_the_moments_of_the_posterior() -> None:
     """Trajectories of one length came back: distances had a lag-1 autocorrelation up to 0.7."""
     exact, model, x = exact_model(2, shift=0.5, widen=2.0)
     draws = tf.function(lambda: sample_posterior(model, x, 100, seed=1), jit_compile=True)()
@@ -117,12 +117,13 @@ def test_chains_in_two_modes_of_one_latent_are_found_out() -> None:
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
-def test_appendix_d_is_unbiased_for_one_over_p(latent_dim: int) -> None:
+def test_appendix_d_is_within_a_twentieth_of_a_nat(latent_dim: int) -> None:
     exact, model, x = exact_model(latent_dim, shift=0.3, widen=1.5)
     estimate = hmc_log_prob(model, x, 50, seed=2)
     difference = np.asarray(estimate.log_prob, np.float64) - exact.log_prob(x)
-    assert_mean(np.exp(-difference), 1.0, standard_errors=4.0)
+    assert_mean(np.exp(-difference), 1.0, standard_errors=4.0)  # it is unbiased for 1 / p(x)
     bias, error = errors(estimate.log_prob, exact.log_prob(x))
+    assert abs(bias) < 0.05
     assert abs(bias - 0.5 * difference.var()) < 4.0 * error
     assert error < 0.02  # so that a term 1% off, which moves log p by more, cannot pass
     assert (estimate.ess_bulk.numpy() > 20.0).all()

@@ -26,7 +26,8 @@ class AnnealedEstimate(NamedTuple):
         acceptance: [B], mean acceptance probability over chains and temperatures. Near 0 the chains
             stay where q(z|x) put them, and the estimate is that of importance sampling.
         effective_sample_size: [B], (sum w)^2 / sum w^2 of the chains' weights, from 1 to C,
-            and 0 where all weights are 0. Estimates whose value is near 1 rest on a single chain and are not to be trusted.
+            or 0 if all weights are 0. Estimates whose value is near 1 rest on a single chain and
+            are not to be trusted.
     """
 
     log_prob: tf.Tensor
