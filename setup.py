@@ -45,13 +45,13 @@ setup(
     entry_points={"console_scripts": ["tfp-aevb = tfp_aevb.commands.main:run"]},
     extras_require={
         "test": [
-            "arviz>=0.20,<0.24",
+            "arviz>=0.22,<0.24",
             "hypothesis>=6.148,<7",
             "pytest>=8,<10",
             "pytest-xdist>=3.6.1,<4",
         ],
         "dev": [
-            "arviz>=0.20,<0.24",
+            "arviz>=0.22,<0.24",
             "hypothesis>=6.148,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",

@@ -1,74 +1,21 @@
 """Annealed importance sampling against exact log p(x), far from 0 and where q is bad."""
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import logsumexp
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tests.helpers import LinearGaussian, assert_mean, log_sigmoid_terms
-from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob
+from tests.exact_answers import Case, linear, pixels
+from tests.helpers import assert_mean, assert_one_line
+from tfp_aevb.evaluation import AnnealedEstimate, annealed_log_prob, importance_log_prob
 from tfp_aevb.models.aevb import AEVB
-
-
-class Exact(NamedTuple):
-    """A model, its data [B, D] and their log p(x) [B], nats."""
-
-    model: AEVB
-    x: np.ndarray
-    log_prob: np.ndarray
-
-
-def linear(
-    latent_dim: int, data_dim: int, num_data: int, sd: float | None = None, **encoder: float
-) -> Exact:
-    exact = LinearGaussian(latent_dim, data_dim, seed=latent_dim)
-    if sd is not None:
-        exact.variance = sd**2
-    model = AEVB(
-        exact.prior(tf.float32),
-        exact.encoder(dtype=tf.float32, **encoder),
-        exact.decoder(tf.float32),
-        objective="sgvb_a",
-    )
-    x = exact.data(num_data).astype(np.float32)
-    return Exact(model, x, exact.log_prob(x))
-
-
-def pixels() -> Exact:
-    """One datapoint of 784 pixels, 40 times, under q three posterior sds off in each dimension."""
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=[2, 784]) * 0.5
-    bias = rng.normal(size=784)
-    z = rng.normal(size=2)
-    x = (rng.random(784) < 1.0 / (1.0 + np.exp(-z @ weights - bias))).astype(np.float32)
-    grid = np.linspace(-4.0, 4.0, 401)
-    points = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_joint = log_sigmoid_terms(x, points @ weights + bias).sum(axis=1)
-    log_joint -= 0.5 * (points**2).sum(axis=1) + np.log(2.0 * np.pi)
-    log_prob = logsumexp(log_joint) + 2.0 * np.log(grid[1] - grid[0])
-    mass = np.exp(log_joint - logsumexp(log_joint))[:, np.newaxis]
-    mean = (mass * points).sum(axis=0)
-    sd = np.sqrt((mass * (points - mean) ** 2).sum(axis=0))
-
-    def encode(x: tf.Tensor) -> tfd.Distribution:
-        loc = tf.zeros([tf.shape(x)[0], 2]) + (mean + 3.0 * sd).astype(np.float32)
-        return tfd.MultivariateNormalDiag(loc, tf.zeros_like(loc) + sd.astype(np.float32))
-
-    kernel, offset = weights.astype(np.float32), bias.astype(np.float32)
-
-    def decode(z: tf.Tensor) -> tfd.Distribution:
-        return tfd.Independent(tfd.Bernoulli(tf.matmul(z, kernel) + offset, dtype=tf.float32), 1)
-
-    model = AEVB(tfd.MultivariateNormalDiag(tf.zeros([2])), encode, decode, objective="sgvb_a")
-    return Exact(model, np.repeat(x[np.newaxis], 40, axis=0), np.full([40], log_prob))
-
+from tfp_aevb.utils.seeds import as_seed
 
 CASES = {
-    "log p near -400, q three sds off": (pixels, 5),
+    "log p near -450, q three sds off": (lambda: pixels(20), 5),
     "log p near -126": (lambda: linear(4, 100, 60, shift=0.1, widen=1.5), 5),
     "log p near +130": (lambda: linear(2, 100, 60, sd=0.06, shift=0.01, widen=1.5), 5),
     "q too narrow": (lambda: linear(2, 20, 60, widen=0.2), 10),
@@ -77,7 +24,7 @@ CASES = {
 
 
 @functools.cache
-def found(name: str) -> tuple[Exact, AnnealedEstimate]:
+def found(name: str) -> tuple[Case, AnnealedEstimate]:
     make, num_chains = CASES[name]
     exact = make()
     estimate = annealed_log_prob(exact.model, exact.x, num_chains, seed=1)
@@ -104,3 +51,74 @@ def test_a_likelihood_one_percent_off_is_seen(name: str) -> None:
     difference = estimate.log_prob.astype(np.float64) - 1.01 * exact.log_prob
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     assert abs(difference.mean() + 0.5 * difference.var()) > 10.0 * error + 0.1
+
+
+def test_compiled_by_xla_it_is_unbiased_too() -> None:
+    exact = linear(5, 7, 100, shift=0.5, widen=1.5)
+    run = tf.function(lambda: annealed_log_prob(exact.model, exact.x, 10, seed=3), jit_compile=True)
+    estimate = run()
+    assert_mean(np.exp(estimate.log_prob.numpy().astype(np.float64) - exact.log_prob), 1.0)
+    assert np.median(estimate.effective_sample_size) > 5.0
+
+
+def test_from_a_far_proposal_it_beats_importance_sampling_from_it() -> None:
+    exact = linear(2, 4, 100, shift=1.0)
+    annealed = annealed_log_prob(exact.model, exact.x, 10, num_temperatures=50, seed=4)
+    plain = importance_log_prob(exact.model, exact.x, 10, seed=4)
+    errors = [abs((found.log_prob - exact.log_prob).numpy().mean()) for found in (annealed, plain)]
+    assert errors[0] < 0.1 * errors[1]
+    sizes = [np.median(found.effective_sample_size) for found in (annealed, plain)]
+    assert sizes[0] > 2.0 * sizes[1]
+
+
+def test_one_temperature_is_importance_sampling() -> None:
+    exact = linear(2, 4, 50, widen=1.5)
+    estimate = annealed_log_prob(exact.model, exact.x, 3, num_temperatures=1, seed=5)
+    start_seed = tfp.random.split_seed(as_seed(5), n=4)[0]
+    q = exact.model.encode(tf.constant(exact.x))
+    z = q.sample(3, seed=start_seed)
+    log_weights = exact.model.log_joint(tf.constant(exact.x), z) - q.log_prob(z)
+    log_mean = tf.reduce_logsumexp(log_weights, axis=0) - np.log(3.0)
+    np.testing.assert_allclose(estimate.log_prob, log_mean, rtol=1e-5)
+    weights = np.exp(log_weights - log_mean)
+    size = weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0)
+    np.testing.assert_allclose(estimate.effective_sample_size, size, rtol=1e-3)
+
+
+def test_the_seed_decides_and_no_seed_is_another_one_each_time() -> None:
+    exact = linear(2, 4, 3, widen=2.0)
+    runs = [
+        annealed_log_prob(exact.model, exact.x, 2, num_temperatures=2, seed=seed).log_prob.numpy()
+        for seed in (1, 1, 2, None, None)
+    ]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert len({float(run[0]) for run in runs}) == 4
+
+
+def test_impossible_data_have_a_log_probability_of_minus_infinity() -> None:
+    prior = tfd.MultivariateNormalDiag(tf.zeros([1]))
+    model = AEVB(
+        prior,
+        lambda x: tfd.MultivariateNormalDiag(tf.zeros([tf.shape(x)[0], 1])),
+        lambda z: tfd.Independent(tfd.Bernoulli(probs=tf.zeros_like(z), dtype=tf.float32), 1),
+        objective="sgvb_a",
+    )
+    estimate = annealed_log_prob(model, np.ones([1, 1], np.float32), 3, num_temperatures=4, seed=0)
+    assert estimate.log_prob.numpy() == -np.inf
+    assert estimate.effective_sample_size.numpy() == 0.0
+
+
+def test_bad_numbers_are_refused() -> None:
+    exact = linear(2, 4, 2)
+    for name, value in (
+        ("num_chains", 0),
+        ("num_temperatures", 0),
+        ("num_leapfrog_steps", -1),
+        ("step_size", 0.0),
+    ):
+        assert_one_line(
+            lambda name=name, value=value: annealed_log_prob(exact.model, exact.x, **{name: value}),
+            ValueError,
+            f"`{name}` must be ",
+            f"got {value}",
+        )

@@ -20,7 +20,7 @@ from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import analytic_kl
 from tfp_aevb.training.fused import NonFiniteBoundError
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "reparameterization.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reparameterization.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 LISTS = {
     "1": "Exponential Cauchy Logistic Rayleigh Pareto Weibull Reciprocal Gompertz Gumbel Erlang",

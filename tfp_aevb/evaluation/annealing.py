@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.evaluation.hamiltonian import hamiltonian_update
+from tfp_aevb.distributions.hamiltonian import hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
 from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.utils.graphs import in_graph
@@ -25,8 +25,9 @@ class AnnealedEstimate(NamedTuple):
         log_prob: [B] nats; on average below log p(x).
         acceptance: [B], mean acceptance probability over chains and temperatures. Near 0 the chains
             stay where q(z|x) put them, and the estimate is that of importance sampling.
-        effective_sample_size: [B], (sum w)^2 / sum w^2 of the chains' weights, from 1 to C.
-            Estimates whose value is near 1 rest on a single chain and are not to be trusted.
+        effective_sample_size: [B], (sum w)^2 / sum w^2 of the chains' weights, from 1 to C,
+            or 0 if all weights are 0. Estimates whose value is near 1 rest on a single chain and
+            are not to be trusted.
     """
 
     log_prob: tf.Tensor
@@ -137,11 +138,12 @@ def annealed_log_prob(
             parallel_iterations=1,
         )
         log_total = tf.reduce_logsumexp(log_weights, axis=0)
-        log_squares = tf.reduce_logsumexp(2.0 * log_weights, axis=0)
+        size = tf.exp(2.0 * log_total - tf.reduce_logsumexp(2.0 * log_weights, axis=0))
+        size = tf.where(tf.equal(log_total, -math.inf), tf.zeros_like(size), size)
         return AnnealedEstimate(
             tf.cast(log_total - math.log(num_chains), tf.float32),
             total / num_temperatures,
-            tf.cast(tf.exp(2.0 * log_total - log_squares), tf.float32),
+            tf.cast(size, tf.float32),
         )
 
     return in_graph(estimate)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_aevb.distributions.hamiltonian import first_results, hamiltonian_update
 from tfp_aevb.evaluation.convergence import ess_bulk, ess_tail, r_hat
-from tfp_aevb.evaluation.hamiltonian import first_results, hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
 from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.utils.graphs import in_graph
@@ -18,6 +18,7 @@ from tfp_aevb.utils.seeds import as_seed
 FIRST_GAIN = 2.0
 FIRST_STEP_SIZE = 0.3  # standard deviations of q(z|x)
 TARGET_ACCEPTANCE = 0.9
+LEAST_ACCEPTANCE = 0.01
 
 
 class PosteriorDraws(NamedTuple):
@@ -182,7 +183,8 @@ class HmcEstimate(NamedTuple):
     """Estimates of log p(x) from posterior draws, one for each of B datapoints.
 
     Attributes:
-        log_prob: [B] nats; on average above log p(x).
+        log_prob: [B] nats; on average above log p(x). NaN where less than 1% of the updates are
+            accepted: chains that stay where they began say nothing of p(z|x).
         acceptance, r_hat, ess_bulk, ess_tail: [B], of the 2 L draws the estimate rests on, see
             `PosteriorDraws`; of their `Unconstrained` coordinates.
     """
@@ -249,11 +251,15 @@ def hmc_log_prob(
         log_joint = tf.reshape(log_joint, [2, num_samples, batch])[1]
         covariance = tfp.stats.covariance(fitted, sample_axis=0, event_axis=-1)  # [B, K, K]
         covariance *= num_samples / (num_samples - 1.0)
+        # Of chains that stay where they began it may be singular, which no factorisation survives.
+        moving = acceptance >= LEAST_ACCEPTANCE
+        covariance = tf.where(moving[:, tf.newaxis, tf.newaxis], covariance, tf.eye(num_dims))
         density = tfp.distributions.MultivariateNormalTriL(
             tf.reduce_mean(fitted, axis=0), tf.linalg.cholesky(covariance)
         )
         log_ratio = density.log_prob(fresh) - log_joint  # [L, B]
         log_prob = math.log(num_samples) - tf.reduce_logsumexp(log_ratio, axis=0)
+        log_prob = tf.where(moving, log_prob, math.nan)
         return HmcEstimate(log_prob, acceptance, *_worst_dimension(u))
 
     return in_graph(estimate)

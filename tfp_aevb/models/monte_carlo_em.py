@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_aevb.data.observations import Observations, is_array
+from tfp_aevb.distributions.hamiltonian import hamiltonian_update
 from tfp_aevb.distributions.noise import DiagonalGaussian
 from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.models.aevb import AEVB, ConditionalDistribution
@@ -21,8 +22,6 @@ FIRST_STEP_SIZE = 0.3
 # Of a step size's logarithm, for each unit of acceptance off the target. It falls with the root of
 # the number of epochs: a chain whose step size kept following its state would miss the posterior.
 FIRST_GAIN = 1.0
-# A trajectory of fixed length may come back to where it began: each has another one.
-JITTER = 0.2
 MOMENTS_GAIN = 0.1
 
 
@@ -177,20 +176,14 @@ class MonteCarloEM(AEVB):
             start = chains
 
         def update(i: tf.Tensor, z: tf.Tensor, log_step_size: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            jitter_seed, update_seed = tf.unstack(
-                tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, i), n=2)
-            )
-            jitter = tf.random.stateless_uniform(
-                tf.shape(log_step_size), jitter_seed, 1.0 - JITTER, 1.0 + JITTER
-            )
-            kernel = tfp.mcmc.HamiltonianMonteCarlo(
+            # The parameters and the pixels may have changed: no results are handed on.
+            z, acceptance, _ = hamiltonian_update(
                 lambda z: self.log_joint(batch.x, z[tf.newaxis])[0],  # [B, J] -> [B]
-                step_size=(jitter * tf.exp(log_step_size))[:, tf.newaxis],
-                num_leapfrog_steps=self._leapfrog_steps,
+                z,
+                tf.exp(log_step_size)[:, tf.newaxis],
+                self._leapfrog_steps,
+                tf.random.experimental.stateless_fold_in(seed, i),
             )
-            z, results = kernel.one_step(z, kernel.bootstrap_results(z), seed=update_seed)
-            acceptance = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
-            acceptance = tf.where(tf.math.is_nan(acceptance), 0.0, acceptance)  # it diverged
             return i + 1, z, log_step_size + gain * (acceptance - TARGET_ACCEPTANCE)
 
         _, z, new_log_step_sizes = tf.while_loop(

@@ -38,11 +38,11 @@ def hamiltonian_update(
     """
     jitter_seed, update_seed = tf.unstack(tfp.random.split_seed(seed, n=2))
     jitter = tf.random.stateless_uniform(
-        tf.shape(state)[:-1], jitter_seed, 1.0 - JITTER, 1.0 + JITTER
+        tf.shape(state)[:-1], jitter_seed, 1.0 - JITTER, 1.0 + JITTER, state.dtype
     )
     kernel = tfp.mcmc.HamiltonianMonteCarlo(
         log_prob,
-        step_size=jitter[..., tf.newaxis] * step_size,
+        step_size=jitter[..., tf.newaxis] * tf.cast(step_size, state.dtype),
         num_leapfrog_steps=num_leapfrog_steps,
     )
     if results is None:
