@@ -53,6 +53,22 @@ def define_run(
     flags.DEFINE_boolean("xla", default, f"compile with XLA{what}", flag_values=values)
 
 
+def define_output_form(values: flags.FlagValues) -> None:
+    """Defines `--json` and `--quiet`, which every verb has."""
+    flags.DEFINE_boolean(
+        "json",
+        False,
+        "print the results as one JSON object (nats; null for what is not finite), not as text",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "quiet",
+        False,
+        "print results, warnings and errors only: no progress on stderr",
+        flag_values=values,
+    )
+
+
 def check_without_xla(options: SimpleNamespace) -> None:
     """Raises a `UsageError` if `--xla` is given to a verb that compiles nothing."""
     if options.xla:

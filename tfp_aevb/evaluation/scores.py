@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +79,20 @@ class Scores(NamedTuple):
         )
         head = f"{'estimator':<12}{'samples':>9}{'nats':>13}{'95%':>12}{'datapoints':>13}"
         return f"{head}\n{line}" if header else line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the row and the words say as JSON types; medians of `measures`."""
+        return {
+            "estimator": self.estimator,
+            "num_samples": self.num_samples,
+            "nats": self.mean,
+            "half_width_95": self.half_width,
+            "datapoints": len(self.values),
+            "diagnostics": {
+                name: math.nan if np.isnan(values).all() else float(np.nanmedian(values))
+                for name, values in self.measures.items()
+            },
+        }
 
 
 class Scorer:
