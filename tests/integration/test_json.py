@@ -78,9 +78,9 @@ def test_verbs_answer_in_json(
     assert command(verb, "--json", f"--workdir={trained}", *flags) == 0
     found = json.loads(capsys.readouterr().out)
     if verb == "evaluate":
-        summary = json.loads((trained / "summary.json").read_text())
+        bounds = json.loads((trained / "summary.json").read_text())["bounds_nats_per_datapoint"]
         assert [row["estimator"] for row in found["scores"]] == ["elbo", "importance"]
-        assert found["scores"][0]["datapoints"] == summary["bounds_nats_per_datapoint"]["test"]["datapoints"]
+        assert found["scores"][0]["datapoints"] == bounds["test"]["datapoints"]
         assert set(found["scores"][1]["diagnostics"]) == {
             "effective_sample_size",
             "standard_error",
