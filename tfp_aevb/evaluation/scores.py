@@ -20,7 +20,7 @@ from tfp_aevb.evaluation.judgement import of_estimates
 from tfp_aevb.models.ablated import AblatedAEVB
 from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.utils.files import write_text
+from tfp_aevb.utils.files import write_csv
 from tfp_aevb.utils.progress import ProgressLine, clock
 from tfp_aevb.utils.seeds import step_seeds
 
@@ -234,8 +234,6 @@ def _diagnostics(measures: Mapping[str, np.ndarray]) -> str:
 
 def write_scores(results: Sequence[Scores], path: str | Path) -> None:
     """Writes one line for each datapoint: its row and its value by each estimator, in nats."""
-    names = [scores.estimator for scores in results]
-    lines = [",".join(["row", *names])]
-    for row, values in enumerate(zip(*(scores.values for scores in results), strict=True)):
-        lines.append(",".join([str(row), *(f"{value:.9g}" for value in values)]))
-    write_text(Path(path), "\n".join(lines) + "\n")
+    values = zip(*(scores.values for scores in results), strict=True)
+    rows = ([row, *(f"{value:.9g}" for value in found)] for row, found in enumerate(values))
+    write_csv(Path(path), ["row", *(scores.estimator for scores in results)], rows)

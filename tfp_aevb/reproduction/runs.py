@@ -1,8 +1,6 @@
 """Runs of an experiment: trained once, resumed when interrupted, skipped when done."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from tfp_aevb.figures import read_metrics
 from tfp_aevb.runs.settings.config import TrainConfig
 from tfp_aevb.runs.train import train_and_evaluate
 from tfp_aevb.runs.workdir import Workdir
-from tfp_aevb.utils.files import read_json, write_text
+from tfp_aevb.utils import files
+from tfp_aevb.utils.files import read_json
 from tfp_aevb.utils.progress import say
 
 # Names as the paper's figures have them.
@@ -77,11 +76,7 @@ def choose_step_size(config: TrainConfig, workdir: Path) -> tuple[float, dict[st
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows with the same keys as a table."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, table.getvalue())
+    files.write_csv(path, rows[0], (row.values() for row in rows))
 
 
 def curve_panels(
