@@ -32,6 +32,7 @@ from tfp_aevb.objectives import (
     LogLikelihood,
     evidence_bound,
 )
+from tfp_aevb.training.arranging import arranging, refuse_names
 from tfp_aevb.training.fused import FusedModel
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.training.observations import Observations
@@ -156,6 +157,21 @@ class AEVB(FusedModel):
 
     def _check_supports(self, posterior: tfd.Distribution) -> None:
         check_latent_support(self.prior, self.encoder)
+
+    fit = arranging(FusedModel.fit)
+    evaluate = arranging(FusedModel.evaluate)
+    predict = arranging(FusedModel.predict)
+
+    def arrange(self, x: Any) -> Any:
+        """Returns data as the model's datapoints; here as they are.
+
+        A model of several observed parts takes them by name: see `JointAEVB`.
+
+        Raises:
+            ValueError: if `x` is a dict, or has batches that are.
+        """
+        refuse_names(x)
+        return x
 
     def prior_distribution(self) -> tfd.Distribution:
         """Returns p(z), event shape [J]."""
@@ -361,7 +377,7 @@ class AEVB(FusedModel):
             self.decoder.check_values(x.x)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
+        x = tf.cast(self.arrange(x), tf.float32)
         if not x.shape[1:].is_compatible_with(self.event_shape):
             raise ValueError(
                 f"`x` must have shape [B, {', '.join(map(str, self.event_shape))}], got {x.shape}"

@@ -16,6 +16,7 @@ from tfp_aevb.training.batches import MAX_BLOCK
 from tfp_aevb.training.devices import mean_over_devices
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
+from tfp_aevb.training.non_finite import bad_parameters, unsound_terms
 from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.training.sources import Batches, evaluation_source, training_source
 from tfp_aevb.training.streams import StreamBatches
@@ -33,13 +34,19 @@ class NonFiniteBoundError(FloatingPointError):
         step: the number of updates before it; the next one met it, if it was met in training.
         evaluation: `validation` or `evaluation`, if it was met in one.
         parameter: whether a parameter was found so, which the bound need not show.
+        found: what is known of the reason; see `unsound_terms`.
     """
 
-    def __init__(self, step: int, evaluation: str = "", *, parameter: bool = False) -> None:
+    def __init__(
+        self, step: int, evaluation: str = "", *, parameter: bool = False, found: str = ""
+    ) -> None:
         which = "a parameter" if parameter else f"the {evaluation} bound".replace("  ", " ")
+        advice = "lower the learning rate, or check the data and the model's scales"
+        if "an end of where z may be" in found:
+            advice = "keep q away from it, as by bounds on what its network gives, or " + advice
         super().__init__(
-            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
-            "the learning rate, or check the data and the model's scales"
+            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; "
+            f"{f'{found}: ' if found else ''}{advice}"
         )
         self.step = step
 
@@ -330,9 +337,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
                 num_steps = int(block.num_steps)
                 finite_steps = int(run_block(block))
                 if finite_steps == BAD_PARAMETERS:
-                    raise NonFiniteBoundError(first_step + num_steps, parameter=True)
+                    names = ", ".join(bad_parameters(self)[:3])
+                    raise NonFiniteBoundError(first_step + num_steps, parameter=True, found=names)
                 if finite_steps < num_steps:
-                    raise self._non_finite(train, first_step + finite_steps)
+                    found = unsound_terms(self, block, finite_steps)
+                    raise self._non_finite(train, first_step + finite_steps, found)
                 done += num_steps
                 if train:
                     self._fitted_num_data = int(block.num_data[num_steps - 1])
@@ -344,11 +353,11 @@ class FusedModel(WeightAverages, tf_keras.Model):
 
         return keras_function
 
-    def _non_finite(self, train: bool, step: int) -> NonFiniteBoundError:
+    def _non_finite(self, train: bool, step: int, found: str) -> NonFiniteBoundError:
         if train:
-            return NonFiniteBoundError(step)
+            return NonFiniteBoundError(step, found=found)
         what = "evaluation" if self._train_batches is None else "validation"
-        return NonFiniteBoundError(int(self.optimizer.iterations.numpy()), what)
+        return NonFiniteBoundError(int(self.optimizer.iterations.numpy()), what, found=found)
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the scalar that training differentiates, and the bound it reports.
