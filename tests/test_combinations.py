@@ -19,7 +19,7 @@ from tests.combinations import (
 )
 from tests.helpers import assert_same_arrays
 from tfp_aevb.export import export_saved_model
-from tfp_aevb.training.build import build_model
+from tfp_aevb.runs.build import build_model
 
 TABLES = [c for c in all_combinations() if c[2:] == ("mixed", "sgvb_a") and c.refusal() is None]
 

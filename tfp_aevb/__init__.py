@@ -4,13 +4,17 @@ Names are resolved when first used, so that importing the package does not impor
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
+# The modules that version 0.1 had elsewhere.
+__path__.append(str(Path(__file__).parent / "old_names"))
+
 _HOMES = {
     # The model and its parts.
-    "AEVB": "tfp_aevb.model",
+    "AEVB": "tfp_aevb.models.aevb",
     "StandardNormalPrior": "tfp_aevb.layers",
     "DiagonalNormalPrior": "tfp_aevb.layers",
     "GaussianMixturePrior": "tfp_aevb.layers",
@@ -19,11 +23,11 @@ _HOMES = {
     "BernoulliLikelihood": "tfp_aevb.layers",
     "ContinuousBernoulliLikelihood": "tfp_aevb.layers",
     "GaussianLikelihood": "tfp_aevb.layers",
-    "JointAEVB": "tfp_aevb.structured",
-    "FullVB": "tfp_aevb.full_vb",
-    "WakeSleep": "tfp_aevb.baselines",
-    "MonteCarloEM": "tfp_aevb.baselines",
-    "AblatedAEVB": "tfp_aevb.baselines",
+    "JointAEVB": "tfp_aevb.models.joint.model",
+    "FullVB": "tfp_aevb.models.full_vb",
+    "WakeSleep": "tfp_aevb.models.wake_sleep",
+    "MonteCarloEM": "tfp_aevb.models.monte_carlo_em",
+    "AblatedAEVB": "tfp_aevb.models.ablated",
     # Estimators.
     "sgvb_a": "tfp_aevb.objectives",
     "sgvb_b": "tfp_aevb.objectives",
@@ -34,11 +38,11 @@ _HOMES = {
     "Stream": "tfp_aevb.data",
     "Column": "tfp_aevb.data.columns",
     "read_table": "tfp_aevb.data.tables",
-    "EarlyStopping": "tfp_aevb.training.early_stopping",
-    "Observations": "tfp_aevb.training.observations",
-    "TrainConfig": "tfp_aevb.training.config",
-    "train_and_evaluate": "tfp_aevb.training.run",
-    "load_run": "tfp_aevb.training.results",
+    "EarlyStopping": "tfp_aevb.runs.early_stopping",
+    "Observations": "tfp_aevb.data.observations",
+    "TrainConfig": "tfp_aevb.runs.settings.config",
+    "train_and_evaluate": "tfp_aevb.runs.train",
+    "load_run": "tfp_aevb.runs.finish",
     "export_saved_model": "tfp_aevb.export",
 }
 

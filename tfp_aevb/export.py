@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
 from tfp_aevb.evaluation.importance import importance_log_prob
-from tfp_aevb.files import (
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.files import (
     remove_strays,
     sync_folder,
     sync_tree,
@@ -20,8 +21,7 @@ from tfp_aevb.files import (
     write_json,
     writing,
 )
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.utils.graphs import graph_function
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
 MARKER = Path("assets.extra", "tfp_aevb.json")

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,12 +11,16 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.data.observations import Observations
+from tfp_aevb.evaluation.constants import constant_bound
+from tfp_aevb.evaluation.judgement import Training, divergence
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.seeds import as_seed
 
 LIKELIHOODS = ("gaussian", "bernoulli", "continuous_bernoulli")
 ROWS = 100  # scored, encoded or decoded at once
@@ -73,6 +78,8 @@ class AEVBTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def fit(self, X: Any, y: Any = None) -> "AEVBTransformer":  # noqa: N803
         """Fits the model to `X` [N, D]; `y` is ignored.
 
+        A `ConvergenceWarning` says that training diverged.
+
         Raises:
             ValueError: if a setting is wrong, or `X` is not finite or outside the likelihood's
                 support.
@@ -89,7 +96,24 @@ class AEVBTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         ).history
         self.bound_ = np.array(history["elbo"])
         self.n_iter_ = len(self.bound_)
+        self._warn_of_divergence(X, float(history["kl"][-1]))
         return self
+
+    def _warn_of_divergence(self, x: np.ndarray, kl: float) -> None:
+        data, bounds = Observations(x), self.bound_.tolist()
+        found = Training(
+            steps=range(1, len(bounds) + 1),
+            bounds=bounds,
+            train=bounds[-1],
+            test=bounds[-1],
+            kl=kl,
+            constants=constant_bound(self.model_.decoder, data, data),
+            num_elements=x.shape[1],
+            num_latents=self.n_components,
+        )
+        line = divergence(found, "Lower `learning_rate`, and scale the columns.")
+        if line:
+            warnings.warn(line, ConvergenceWarning, stacklevel=3)
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
         """Returns the means of q(z|x), [N, J]."""

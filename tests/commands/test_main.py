@@ -1,12 +1,14 @@
 """Tests of tfp_aevb.commands.main: verbs, help, exit codes."""
 
 import importlib
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from tfp_aevb import __version__
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands import train
 from tfp_aevb.commands.main import VERBS, main
@@ -50,6 +52,28 @@ def test_help_takes_less_than_a_second_of_computing_and_no_tensorflow(verb: str)
     heavy, seconds = result.stderr.splitlines()
     assert (result.returncode, heavy) == (0, "[]")
     assert float(seconds) < 1.0
+
+
+def test_help_takes_a_verb(capsys) -> None:
+    assert main(["help", "sample"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["sample", "--help"]) == 0
+    assert capsys.readouterr().out == shown
+    assert "--output" in shown
+
+
+def test_the_version_is_told(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tfp_aevb {__version__}\n"
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tfp_aevb", "train", "--help"]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])

@@ -17,7 +17,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "take the first so many only", lower_bound=2, flag_values=values
     )
     flags.DEFINE_integer(
-        "num_samples", 1, "of z for each datapoint's bound", lower_bound=1, flag_values=values
+        "num_samples",
+        1,
+        "samples of z for each datapoint's bound",
+        lower_bound=1,
+        flag_values=values,
     )
     flags.DEFINE_integer(
         "num_draws",
@@ -42,7 +46,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of all draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of all draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:
@@ -53,12 +57,12 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
-    from tfp_aevb.evaluation.report import diagnose
+    from tfp_aevb.evaluation.examination import diagnose
     from tfp_aevb.figures import latent_use_figure, save_figure
-    from tfp_aevb.files import write_json
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.finish import load_run, load_run_split
+    from tfp_aevb.utils.files import write_json
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
     found = diagnose(
         model,

@@ -34,7 +34,9 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "seed of dynamic binarisation", lower_bound=0, flag_values=values
+    )
 
 
 def run(options: SimpleNamespace) -> int:
@@ -49,10 +51,10 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.training.data import observations, streamed_parts, table_input
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import observations, streamed_parts, table_input
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     labels: Any  # as an array, or a list that grows while the data are read
     if options.input and Path(options.input).suffix.lower() == ".csv":
         parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None

@@ -42,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "score the first so many only", lower_bound=1, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of the samples", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the samples", lower_bound=0, flag_values=values)
     flags.DEFINE_string(
         "output", None, "also write the value of each datapoint to this .csv", flag_values=values
     )
@@ -65,10 +65,10 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, bound_note, write_scores
-    from tfp_aevb.training.data import table_input
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.runs.finish import load_run, load_run_split
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     if options.input:
         x = table_input(options.input, run_dir.read()[1])
     else:
@@ -82,6 +82,8 @@ def run(options: SimpleNamespace) -> int:
     for scores in results:
         if scores.diagnostics:
             print(f"{scores.estimator}: {scores.diagnostics}")
+        for note in scores.notes:
+            print(note)
     if "elbo" in options.estimator and bound_note(model):
         print(bound_note(model))
     if options.output:

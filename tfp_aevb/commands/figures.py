@@ -12,7 +12,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `figures`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(values, compiles=False)
     flags.DEFINE_enum(
         "format", "png", ("png", "pdf", "svg"), "file format of the pictures", flag_values=values
     )
@@ -30,20 +30,21 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
     flags.DEFINE_integer(
-        "seed", 0, "of the samples and of the pairs", lower_bound=0, flag_values=values
+        "seed", 0, "seed of the samples and of the pairs", lower_bound=0, flag_values=values
     )
 
 
 def run(options: SimpleNamespace) -> int:
     """Draws the figures; returns the exit code."""
+    flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
 
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.interpolations import draw_interpolations
-    from tfp_aevb.training.pictures import draw_figures
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.interpolations import draw_interpolations
+    from tfp_aevb.runs.pictures import draw_figures
 
     config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)

@@ -20,7 +20,10 @@ SHOWN_DRAWS = 5
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `impute`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(
+        values,
+        xla_default="as the run was trained; for a table without, for counts take it long",
+    )
     flags.DEFINE_string(
         "input",
         None,
@@ -44,7 +47,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "rate",
         None,
-        "of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
+        "rate of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
         "missing; the share of binary pixels that noise flips, or its standard deviation (0.3)",
         flag_values=values,
     )
@@ -59,19 +62,24 @@ def define_flags(values: flags.FlagValues) -> None:
         "Carlo) or importance resampling",
         flag_values=values,
     )
-    flags.DEFINE_integer("draws", 10, "S", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("draws", 10, "draws for each datapoint", lower_bound=1, flag_values=values)
     flags.DEFINE_integer(
         "num_samples",
         None,
-        "of z: of each draw's chain (default 200), or in all for importance (default 5000)",
+        "samples of z: in each draw's chain (default 200), or in all for importance (default 5000)",
         lower_bound=1,
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "burn_in", 100, "of each chain", lower_bound=0, upper_bound=10**9, flag_values=values
+        "burn_in",
+        100,
+        "first steps of each chain that are not used",
+        lower_bound=0,
+        upper_bound=10**9,
+        flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of damage and draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of damage and draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:
@@ -96,11 +104,11 @@ def run(options: SimpleNamespace) -> int:
     import numpy as np
 
     from tfp_aevb import imputation
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.utils.files import write_atomically
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
@@ -148,6 +156,8 @@ def _print_diagnostics(found: Any) -> None:
         if not np.isnan(values).all():
             low, middle = np.quantile(values, [0.0, 0.5])
             print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+    for note in found.notes():
+        print(note)
 
 
 def _impute_table(
@@ -157,14 +167,14 @@ def _impute_table(
     from tfp_aevb import imputation
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import read_cells
-    from tfp_aevb.files import write_text
     from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
-    from tfp_aevb.training.data import table_input
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.utils.files import write_text
 
     y = table_input(options.input, record).x
     columns = as_columns(record["columns"])
-    # Without XLA: a table's networks are small, and draws of counts take it long to compile.
-    found = imputation.impute(model, y, jit_compile=False, **_settings(options))
+    # Without XLA unless asked: draws of counts take it long to compile.
+    found = imputation.impute(model, y, jit_compile=bool(options.xla), **_settings(options))
     completed = estimates(columns, found)
     write_text(output, completed_text(read_cells(options.input), columns, completed))
     beside = output.with_name(f"{output.stem}_cells.csv")
@@ -200,7 +210,7 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], model: Any, path: Path
     import numpy as np
 
     from tfp_aevb.figures import imputation_figure, save_figure
-    from tfp_aevb.training.images import white_value
+    from tfp_aevb.runs.images import white_value
 
     names = [name for name in ("original", "observed") if name in arrays]
     white = white_value(model, *(arrays[name][:SHOWN] for name in names))

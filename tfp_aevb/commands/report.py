@@ -19,11 +19,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "output", None, "the page, .html; default: report.html in --workdir", flag_values=values
     )
     for name, default, lower, help_text in (
-        ("num_datapoints", 1000, 2, "of each split for the bound and the diagnostics"),
+        ("num_datapoints", 1000, 2, "datapoints of each split for the bound and the diagnostics"),
         ("num_scored", 200, 1, "test datapoints whose log p(x) is estimated"),
         ("num_samples", 5000, 1, "importance samples for each of them"),
         ("num_refined", 50, 1, "test datapoints whose q(z|x) is refined"),
-        ("seed", 0, 0, "of all draws"),
+        ("seed", 0, 0, "seed of all draws"),
     ):
         flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
@@ -38,12 +38,12 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.files import write_text
-    from tfp_aevb.progress import ProgressLine
-    from tfp_aevb.reporting.build import ReportOptions, build_report
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.report.build import ReportOptions, build_report
+    from tfp_aevb.utils.files import write_text
+    from tfp_aevb.utils.progress import ProgressLine
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
     line = ProgressLine()
     settings = ReportOptions(*(getattr(options, name) for name in ReportOptions._fields))

@@ -21,7 +21,9 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "seed of dynamic binarisation", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_string("output", None, "also write the table to this .csv", flag_values=values)
 
 
@@ -38,12 +40,12 @@ def run(options: SimpleNamespace) -> int:
 
     import numpy as np
 
+    from tfp_aevb.data.observations import Observations
     from tfp_aevb.evaluation import codes, representation
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.observations import Observations
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
-    config, run_dir, model = load_run(workdir, options.checkpoint)
+    config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
     latents, pixels, labels = {}, {}, {}
     for name in SPLITS:

@@ -117,7 +117,7 @@ def run(options: SimpleNamespace) -> int:
     start()
     import importlib
 
-    from tfp_aevb.training.callbacks import Interrupted
+    from tfp_aevb.runs.callbacks import Interrupted
 
     experiment = getattr(importlib.import_module(f"tfp_aevb.reproduction.{module}"), function)
     try:

@@ -10,7 +10,7 @@ from tfp_aevb.commands import flags as flags_lib
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `sample`."""
-    flags_lib.define_run(values)
+    flags_lib.define_run(values, compiles=False)
     flags.DEFINE_integer(
         "num", 100, "how many", lower_bound=1, upper_bound=1_000_000, flag_values=values
     )
@@ -21,11 +21,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "p(x|z)), .png with a grid of the means, or .csv with the rows of a table",
         flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "of the draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the draws", lower_bound=0, flag_values=values)
 
 
 def run(options: SimpleNamespace) -> int:
     """Draws the samples; returns the exit code."""
+    flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
     flags_lib.check_output(output, (".npz", ".png", ".csv"))
@@ -38,9 +39,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import write_table
     from tfp_aevb.figures import samples_figure, save_figure
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.images import as_images, white_value
-    from tfp_aevb.training.results import load_run
+    from tfp_aevb.runs.finish import load_run
+    from tfp_aevb.runs.images import as_images, white_value
+    from tfp_aevb.utils.files import write_atomically
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
     draws = model.sample_with_latents(options.num, seed=options.seed)

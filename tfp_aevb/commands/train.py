@@ -25,9 +25,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.callbacks import Interrupted
-    from tfp_aevb.training.results import bounds_table
-    from tfp_aevb.training.run import train_and_evaluate
+    from tfp_aevb.runs.callbacks import Interrupted
+    from tfp_aevb.runs.finish import bounds_table
+    from tfp_aevb.runs.train import train_and_evaluate
 
     try:
         summary = train_and_evaluate(config, workdir)
@@ -37,8 +37,8 @@ def run(options: SimpleNamespace) -> int:
     if not summary:
         return 0  # one of several workers; the first one reports
     print(bounds_table(summary["bounds_nats_per_datapoint"]))
-    if summary.get("note"):
-        print(summary["note"])
+    for note in summary["notes"][summary["diverged"] :]:  # that it diverged has been said
+        print(note)
     print(
         f"{summary['samples_seen']:,} training samples, "
         f"{summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"

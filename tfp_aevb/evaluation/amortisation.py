@@ -10,12 +10,12 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.evaluation.free_posterior import LogJoint
-from tfp_aevb.full_vb import FullVB
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.kinds import bare
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.distributions.kinds import bare
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.models.free_posterior import LogJoint
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import as_seed
 
 # Adam's largest step, in standard deviations of q(z|x); it falls to 0 along half a cosine.
 LARGEST_STEP = 0.1

@@ -12,11 +12,11 @@ import tensorflow as tf
 from tfp_aevb.data import npy
 from tfp_aevb.data.arrays import compact_array, one_line
 from tfp_aevb.data.binarize import binarize_pixels
-from tfp_aevb.files import write_atomically
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.noise import compiled
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.files import write_atomically
+from tfp_aevb.utils.seeds import step_seeds
 
 BATCH = 500
 
@@ -44,17 +44,17 @@ def encode_batches(model: AEVB, parts: Iterable[Observations], *, seed: int = 0)
         ValueError: if the data do not fit the model.
     """
 
-    @compiled
     def encode(values: tf.Tensor, step: tf.Tensor, scale: float, dynamic: bool) -> list[tf.Tensor]:
         seeds = step_seeds(seed, "encode", step)
         x = read_values(values, scale, dynamic, seeds.binarization)
         return [tf.cast(value, tf.float32) for value in posterior_moments(model.encode(x))]
 
+    compiled_encode = compiled(encode, model.uses_xla)
     step = 0
     for part in parts:
         model.check_observations(part)
         for rows, count in padded_batches(part.x, BATCH):
-            found = encode(rows, tf.constant(step), part.scale, part.dynamic_binarization)
+            found = compiled_encode(rows, tf.constant(step), part.scale, part.dynamic_binarization)
             yield Codes(*(value.numpy()[:count] for value in found))
             step += 1
 

@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.closed_form_kl import kl_of_factors
+from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
 from tfp_aevb.evaluation.scores import BATCH, chunked_bound
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.objectives.closed_form_kl import kl_of_factors
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import as_seed, numpy_generator, step_seeds
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.seeds import as_seed, numpy_generator, step_seeds
 
 #: A latent is active if its posterior mean varies more than this over the data.
 ACTIVE_ABOVE = 0.01
@@ -68,7 +68,6 @@ def latent_statistics(
     if len(x) < 2:
         raise ValueError(f"`x` must have at least 2 datapoints to vary over, got {len(x)}")
 
-    @compiled
     def statistics(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = step_seeds(seed, "score", step)
         batch = read_values(values, x.scale, x.dynamic_binarization, seeds.binarization)
@@ -79,9 +78,10 @@ def latent_statistics(
         kl = kl_per_dimension(posterior, model.prior_given(batch))
         return found if kl is None else {**found, "kl": kl}
 
+    compiled_statistics = compiled(statistics, model.uses_xla)
     parts: dict[str, list[np.ndarray]] = {}
-    for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
-        for name, value in statistics(rows, tf.constant(step)).items():
+    for step, (rows, count) in enumerate(padded_batches(x.x, BATCH)):
+        for name, value in compiled_statistics(rows, tf.constant(step)).items():
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return LatentStatistics(

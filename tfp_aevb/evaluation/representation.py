@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfp_aevb.files import write_text
+from tfp_aevb.utils.files import write_text
 
 # Inverse strengths of the probe's penalty, and numbers of neighbours, to choose from.
 PENALTIES = (0.001, 0.01, 0.1, 1.0)

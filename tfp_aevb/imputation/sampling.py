@@ -8,14 +8,15 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.codes import padded_batches
-from tfp_aevb.graphs import graph_function
+from tfp_aevb.evaluation.judgement import of_imputation
 from tfp_aevb.imputation.chains import Chains, ChainState
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.importance import WeightedDraws, WeightedState
 from tfp_aevb.imputation.observed import make_evidence
-from tfp_aevb.model import AEVB
-from tfp_aevb.progress import ProgressLine, clock
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.progress import ProgressLine, clock
+from tfp_aevb.utils.seeds import as_seed
 
 #: Samples of z for each datapoint: of each chain, or (importance) in all.
 METHODS = {"gibbs": 200, "metropolis": 200, "importance": 5000}
@@ -42,6 +43,10 @@ class Imputation(NamedTuple):
     acceptance: np.ndarray
     effective_sample_size: np.ndarray
 
+    def notes(self) -> list[str]:
+        """Returns what is doubtful about the draws and what to do, a sentence or two each."""
+        return of_imputation(self.acceptance, self.effective_sample_size)
+
 
 def impute(
     model: AEVB,
@@ -54,7 +59,7 @@ def impute(
     num_samples: int | None = None,
     burn_in: int = 100,
     seed: int | tf.Tensor | None = None,
-    jit_compile: bool = True,
+    jit_compile: bool | None = None,
     progress: bool = False,
 ) -> Imputation:
     """Draws x from p(x|y), which averages p(x|y, z) over p(z|y), and estimates its moments.
@@ -88,7 +93,8 @@ def impute(
             all for `importance`, 5000 (rounded up to a multiple of 10).
         burn_in: steps of each chain before its first sample, or before `importance` begins.
         seed: int or [2] int32; by default a fresh one.
-        jit_compile: use XLA, which draws other random numbers.
+        jit_compile: use XLA, which draws other random numbers; by default where the model does
+            (`FusedModel.uses_xla`).
         progress: show how far it is on stderr.
 
     Returns:
@@ -108,6 +114,7 @@ def impute(
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}")
+    jit_compile = model.uses_xla if jit_compile is None else jit_compile
     evidence = make_evidence(model, y, mask, channel)
     weighted = method == "importance"
     exact_from = None if method == "gibbs" else burn_in // 2

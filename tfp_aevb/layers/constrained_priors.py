@@ -4,9 +4,10 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.poisson import LARGE, half_deviance, log_factorial_excess
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.poisson import LARGE, half_deviance, log_factorial_excess
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.layers.sizes import as_size
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -75,7 +76,7 @@ class DirichletPrior(Prior):
     latent_support = "simplex"
 
     def __init__(self, latent_dim: int, concentration: float = 1.0, **kwargs) -> None:
-        if latent_dim < 2:
+        if as_size("latent_dim", latent_dim) < 2:
             raise ValueError(f"a simplex needs a `latent_dim` of 2 or more, got {latent_dim}")
         if not concentration > 0.0:
             raise ValueError(f"`concentration` must be positive, got {concentration}")

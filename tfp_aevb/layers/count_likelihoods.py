@@ -8,10 +8,10 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.negative_binomial import NegativeBinomial
+from tfp_aevb.distributions.poisson import Poisson
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
-from tfp_aevb.layers.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.networks import PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.poisson import Poisson
 
 # log of a negative binomial's dispersion: beyond 1,100 it is a Poisson in float32 anyway.
 LOG_DISPERSION_RANGE = (-7.0, 7.0)

@@ -8,11 +8,17 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.bijectors import OpenSigmoid
+from tfp_aevb.distributions.bijectors import OpenSigmoid
+from tfp_aevb.distributions.noise import (
+    DiagonalGaussian,
+    LowRankGaussian,
+    RowFlow,
+    TransformedGaussian,
+)
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
+from tfp_aevb.layers.sizes import as_size
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -40,7 +46,8 @@ class LowRankGaussianPosterior(NetworkDistribution):
     def __init__(
         self, latent_dim: int, rank: int = 2, hidden_units: Sequence[int] = (500,), **kwargs
     ) -> None:
-        if not 1 <= rank <= latent_dim:
+        latent_dim, rank = as_size("latent_dim", latent_dim), as_size("rank", rank)
+        if rank > latent_dim:
             raise ValueError(f"`rank` must be 1 to `latent_dim` ({latent_dim}), got {rank}")
         super().__init__(self.params_size(latent_dim, rank), hidden_units, **kwargs)
         self.latent_dim = latent_dim
@@ -78,7 +85,7 @@ class FlowPosterior(NetworkDistribution):
 
     The encoder's network outputs mu, log sigma^2 and a context h, passed through tanh, which the
     network of each step takes beside z. Use `sgvb_a` or another objective that samples the KL. Mean
-    and standard deviation have no formula: see `tfp_aevb.model.posterior_moments`.
+    and standard deviation have no formula: see `tfp_aevb.models.aevb.posterior_moments`.
 
     Args:
         latent_dim: J, the dimension of z, at least 2.
@@ -101,8 +108,8 @@ class FlowPosterior(NetworkDistribution):
         context_size: int = 16,
         **kwargs,
     ) -> None:
-        if context_size < 1:
-            raise ValueError(f"`context_size` must be positive, got {context_size}")
+        latent_dim = as_size("latent_dim", latent_dim)
+        context_size = as_size("context_size", context_size)
         super().__init__(2 * latent_dim + context_size, hidden_units, **kwargs)
         self.steps = flow_networks(
             kind,
@@ -178,6 +185,7 @@ class ConstrainedPosterior(NetworkDistribution):
     ) -> None:
         if support not in CONSTRAINTS:
             raise ValueError(f"`support` must be one of {', '.join(CONSTRAINTS)}, got {support!r}")
+        latent_dim = as_size("latent_dim", latent_dim)
         size = self.params_size(latent_dim, support)
         if size < 1:
             raise ValueError(f"a simplex needs a `latent_dim` of 2 or more, got {latent_dim}")

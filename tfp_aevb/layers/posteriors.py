@@ -7,9 +7,10 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import DiagonalGaussian, FullCovarianceGaussian
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import LOG_VARIANCE_RANGE, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
+from tfp_aevb.layers.sizes import as_size
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -24,6 +25,7 @@ class DiagonalGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
+        latent_dim = as_size("latent_dim", latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 
@@ -63,6 +65,7 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
+        latent_dim = as_size("latent_dim", latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 

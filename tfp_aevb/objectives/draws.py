@@ -13,11 +13,11 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb import kinds
-from tfp_aevb.bijectors import OpenSigmoid
+from tfp_aevb.distributions import kinds
+from tfp_aevb.distributions.bijectors import OpenSigmoid
 
 # Of bijectors that say what they are made of.
-_MODULES = ("tensorflow_probability.", "tfp_aevb.bijectors", "tfp_aevb.layers.flows")
+_MODULES = ("tensorflow_probability.", "tfp_aevb.distributions.bijectors", "tfp_aevb.layers.flows")
 
 
 def exact_at_draws(distribution: tfd.Distribution) -> tfd.Distribution:

@@ -12,9 +12,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.objectives.closed_form_kl import closed_form_kl
+from tfp_aevb.distributions.closed_form_kl import closed_form_kl
 from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.sums import total
+from tfp_aevb.utils.counts import check_count
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
@@ -88,6 +89,7 @@ def sgvb_b(
     Raises:
         NotImplementedError: if the pair has no closed-form KL; `sgvb_a` needs none.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
     z = posterior.sample(num_samples, seed=seed)  # [L, B, J]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation import regularity
 from tfp_aevb.evaluation.codes import encode_all
 from tfp_aevb.figures import LatentSpace, latent_spaces_figure, save_figure
@@ -26,10 +27,9 @@ from tfp_aevb.reproduction.latent_spaces import (
 )
 from tfp_aevb.reproduction.runs import ensure_run, write_csv
 from tfp_aevb.reproduction.settings import BATCH, DATASETS, SEED
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.results import load_run
+from tfp_aevb.runs.data import load_data
+from tfp_aevb.runs.finish import load_run
+from tfp_aevb.runs.settings.config import TrainConfig
 
 STEP_SIZE = 1e-3
 LINEAR = "linear auto-encoder"

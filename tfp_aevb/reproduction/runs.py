@@ -12,10 +12,10 @@ import numpy as np
 import tf_keras
 
 from tfp_aevb.figures import read_metrics
-from tfp_aevb.files import read_json, write_text
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.run import train_and_evaluate
-from tfp_aevb.training.workdir import Workdir
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.train import train_and_evaluate
+from tfp_aevb.runs.workdir import Workdir
+from tfp_aevb.utils.files import read_json, write_text
 
 # Names as the paper's figures have them.
 METHODS = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep", "mcem": "MCEM"}

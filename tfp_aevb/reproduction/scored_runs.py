@@ -8,12 +8,12 @@ from typing import Any
 import tf_keras
 
 from tfp_aevb.evaluation.scores import Scorer, Scores
-from tfp_aevb.files import read_json, write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.reproduction.runs import choose_step_size, ensure_trained
 from tfp_aevb.reproduction.settings import BATCH, SEED
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data, observations
+from tfp_aevb.runs.data import load_data, observations
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.utils.files import read_json, write_json
 
 NUM_POINTS = 5
 

@@ -1,43 +1,29 @@
-"""Data by the names of their parts: models turn them into rows before Keras sees them."""
+"""Data by the names of their parts: models turn them into rows before anything else sees them."""
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from tfp_aevb.model import AEVB
+from tfp_aevb.data.batch_parts import split_parts
 
 
-def arranging(method: Callable) -> Callable:
-    """Returns a method of Keras', `fit` or another that takes x first, with its data arranged.
+def arranged_pair(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Returns data and the target, which are arranged alike: see `KerasCalls.arrange`."""
+    rows = model.arrange(x)
+    return rows, rows if y is x else model.arrange(y)
 
-    That is x, a target that is x or a dict too, and `validation_data`: see `AEVB.arrange`.
+
+def arranged_parts(model: Any, data: Any) -> tuple[Any, Any, Any]:
+    """Returns x, y and the weights of `x`, `(x,)`, `(x, y)` or `(x, y, weights)`, arranged.
+
+    Raises:
+        ValueError: if a tuple has more parts or none.
     """
-
-    @functools.wraps(method)
-    def arranged(self: "AEVB", x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        rows = self.arrange(x)
-
-        def of_target(value: Any) -> Any:
-            if x is not None and value is x:
-                return rows
-            return self.arrange(value) if isinstance(value, Mapping) else value
-
-        args = tuple(of_target(value) for value in args)
-        kwargs = {name: of_target(value) for name, value in kwargs.items()}
-        held_out = kwargs.get("validation_data")
-        if isinstance(held_out, tuple):  # (x, ...)
-            kwargs["validation_data"] = tuple(
-                self.arrange(part) if isinstance(part, Mapping | tuple) else part
-                for part in held_out
-            )
-        elif held_out is not None:
-            kwargs["validation_data"] = self.arrange(held_out)
-        return method(self, rows, *args, **kwargs)
-
-    return arranged
+    if isinstance(data, tuple):
+        data = next(iter(model.arrange(iter([data]))))  # as a batch
+    x, y, weights = split_parts(data)
+    return *arranged_pair(model, x, y), weights
 
 
 def refuse_names(x: Any) -> None:

@@ -1,17 +1,13 @@
 """Which term of a bound was not finite, found after the fact and told in words."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.objectives.draws import draw, exact_at_draws
 from tfp_aevb.training.batches import Block
-from tfp_aevb.training.observations import read_values
-from tfp_aevb.training.random import step_seeds
-
-if TYPE_CHECKING:
-    from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.loops import read_minibatch
 
 _DRAWS = 8  # of each datapoint
 _TERMS = {
@@ -24,7 +20,7 @@ _TERMS = {
 }
 
 
-def unsound_terms(model: "FusedModel", block: Block, i: int) -> str:
+def unsound_terms(model: Any, purpose: str, block: Block, i: int) -> str:
     """Says which terms of the bound of minibatch `i` of a block are not finite; "" if not found.
 
     The block's sums tell the reconstruction and the KL term apart. Where the parameters have stayed
@@ -36,7 +32,7 @@ def unsound_terms(model: "FusedModel", block: Block, i: int) -> str:
     wrong = [name for name in _TERMS if not np.isfinite(totals.get(name, 0.0))]
     bad = bad_parameters(model)
     try:
-        found = "" if bad else _of_draws(model, block, i)
+        found = "" if bad else _of_draws(model, purpose, block, i)
     except Exception:  # of users' functions: there is an error to tell already
         found = ""
     if not found and {"reconstruction", "kl"} <= set(wrong):
@@ -44,7 +40,7 @@ def unsound_terms(model: "FusedModel", block: Block, i: int) -> str:
     return found or next((_TERMS[name] for name in wrong), "")
 
 
-def bad_parameters(model: "FusedModel") -> list[str]:
+def bad_parameters(model: Any) -> list[str]:
     """Returns the names of the trainable variables that are not finite."""
     finite = [
         (v.name, bool(tf.reduce_all(tf.math.is_finite(v)))) for v in model.trainable_variables
@@ -52,15 +48,12 @@ def bad_parameters(model: "FusedModel") -> list[str]:
     return [name for name, is_finite in finite if not is_finite]
 
 
-def _of_draws(model: "FusedModel", block: Block, i: int) -> str:
+def _of_draws(model: Any, purpose: str, block: Block, i: int) -> str:
     """Says which density is not finite at draws of q for the minibatch's datapoints."""
-    values = tf.gather(block.values, i)
-    if block.data is not None:
-        values = tf.gather(block.data, values)
-    seeds = step_seeds(model.seed, "train", block.first_step + i, model.retries)
-    x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+    batch = read_minibatch(model, purpose, block, i)
+    x = batch.x
     posterior, prior = map(exact_at_draws, (model._posterior(x), model.prior_given(x)))
-    z, log_q = draw(posterior, _DRAWS, seeds.noise)
+    z, log_q = draw(posterior, _DRAWS, batch.seed)
     if not _is_finite(z):
         return "the draws of q(z|x) are not finite"
     at_draws = (
@@ -74,7 +67,7 @@ def _of_draws(model: "FusedModel", block: Block, i: int) -> str:
     ):
         if not _is_finite(log_prob()):
             return at_draws.format(name)
-    is_finite = _is_finite(model.log_likelihood(x, z, seeds.noise))
+    is_finite = _is_finite(model.log_likelihood(x, z, batch.seed))
     return "" if is_finite else _TERMS["reconstruction"]
 
 
