@@ -247,7 +247,7 @@ class AEVB(FusedModel):
 
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
-        x = with_event_shape(tf.cast(x, tf.float32), self.event_shape)
+        x = with_event_shape(tf.cast(self.arrange(x), tf.float32), self.event_shape)
         z = as_latents(z, self.latent_dim)
         check_draws(z, x)
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]

@@ -186,7 +186,8 @@ class FusedModel(KerasCalls):
         return self.test_function
 
     def _make_function(self, train: bool) -> Callable:
-        run_block = block_function(self, "train" if train else "evaluate")
+        purpose = "train" if train else "evaluate"
+        run_block = block_function(self, purpose)
 
         def keras_function(iterator: Any) -> dict[str, tf.Tensor]:
             source = self._train_batches if train else self._eval_batches

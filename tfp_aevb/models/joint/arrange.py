@@ -1,7 +1,7 @@
 """Data by the names of their parts, laid end to end as a joint model's rows."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,9 @@ class _ArrangedSequence(tf_keras.utils.Sequence):
 
 def _mapped(data: Parts, x: tf.data.Dataset) -> tf.data.Dataset:
     spec = x.element_spec
+    first = spec if isinstance(spec, tuple) else (spec,)
+    if not (_are_the_parts(data, first) or any(_is_in_parts(data, part) for part in first[:2])):
+        return x
 
     @tf.autograph.experimental.do_not_convert
     def rows(*element: Any) -> Any:
@@ -73,27 +76,39 @@ def _element(data: Parts, element: Any) -> Any:
 
 def _is_in_parts(data: Parts, x: Any) -> bool:
     """Whether `x` is made of the parts, and not of rows."""
-    if isinstance(x, Mapping) or _has_the_columns(data, x):
+    if isinstance(x, Mapping):
         return True
-    if len(data.places) == 1 or not isinstance(x, Sequence) or isinstance(x, str | bytes):
+    if len(data.places) == 1:
         return False
-    return isinstance(x, tuple) or _are_the_parts(data, x)
+    if isinstance(x, list) and _are_the_parts(data, x) and tuple(x[0].shape) == (data.size,):
+        raise ValueError(
+            f"a list of {len(x)} arrays of {data.size} numbers may be rows or the parts; give an "
+            f"array of rows, or a dict of the parts {data.names}"
+        )
+    if isinstance(x, list):
+        return _are_the_parts(data, x)
+    # Of a DataFrame one name is enough: others are missing or misspelt.
+    named = any(isinstance(name, str) and name in data.places for name in _columns(x))
+    return isinstance(x, tuple) or named
 
 
 def _are_the_parts(data: Parts, x: Sequence) -> bool:
     """Whether arrays have the shapes of the parts, of which there are several."""
     return len(x) == len(data.places) > 1 and all(
-        not isinstance(place, dict) and hasattr(part, "shape") and data.fits(place, part.shape)
+        not isinstance(place, dict)
+        and hasattr(part, "shape")
+        and tf.TensorShape(part.shape).rank is not None
+        and data.fits(place, part.shape)
         for place, part in zip(data.places.values(), x, strict=True)
     )
 
 
-def _has_the_columns(data: Parts, x: Any) -> bool:
-    """Whether `x` is a DataFrame whose columns are the parts."""
-    columns = getattr(x, "columns", None)
-    if columns is None or not hasattr(x, "__getitem__") or len(data.places) == 1:
-        return False
-    return set(columns) == set(data.places) and len(columns) == len(data.places)
+def _columns(x: Any) -> list:
+    """Returns the names of a DataFrame's columns, of the outermost level; or nothing."""
+    columns = getattr(x, "columns", ())
+    if hasattr(columns, "get_level_values"):
+        columns = columns.get_level_values(0)
+    return list(dict.fromkeys(columns)) if isinstance(columns, Iterable) else []
 
 
 def _rows(data: Parts, x: Any) -> Any:
@@ -106,6 +121,8 @@ def _rows(data: Parts, x: Any) -> Any:
     for _, place, array in leaves:
         event = data.event_shape_of(place).as_list()
         shape = event if len(leaves) == 1 else [int(np.prod(event))]
+        if are_tensors and array.shape.rank is None and shape != [1]:
+            array = tf.ensure_shape(array, [None, *event])
         found.append(reshape(array, [-1, *shape]))
     if len(found) == 1:
         return found[0]
@@ -126,9 +143,9 @@ def _named(data: Parts, x: Any) -> Any:
 def _by_leaf(places: Places, x: Any, before: str) -> Iterator[tuple[str, int, Any]]:
     """Yields each leaf's name, place and array, in the order of the parts."""
     names, what = list(places), f"`x[{before[:-1]!r}]`" if before else "`x`"
-    if not isinstance(x, Mapping) and not hasattr(x, "columns"):
+    if not isinstance(x, Mapping) and not _columns(x):
         raise ValueError(f"{what} must be a dict of {names}, got {type(x).__name__}")
-    given = list(x)
+    given = list(x) if isinstance(x, Mapping) else _columns(x)
     for name in (*given, *names):
         if name not in names or name not in given:
             wrong = "is no part of the data; leave it out" if name in given else "is missing"

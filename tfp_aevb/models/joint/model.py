@@ -335,7 +335,7 @@ class JointAEVB(AEVB):
 
     def _given_in(self, x: tf.Tensor) -> Leaves:
         """Returns the given parts' leaves in `x` [B, D]."""
-        data = self._joint_parts.data.split(x)
+        data = self._joint_parts.data.split(self.arrange(x))
         return {leaf: data[leaf] for leaf in self._joint_parts.given.leaves}
 
     def split_latents(self, z: tf.Tensor) -> Values:
@@ -346,7 +346,7 @@ class JointAEVB(AEVB):
     def split_observed(self, x: tf.Tensor) -> Values:
         """Returns the observed parts by name, and latents that are partly, of `x` [..., D]."""
         data = self._joint_parts.data
-        return data.named(data.split(x))
+        return data.named(data.split(self.arrange(x)))
 
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) [L, B] in nats for `z` [L, B, J].
