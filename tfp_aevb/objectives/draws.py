@@ -32,7 +32,7 @@ def exact_at_draws(distribution: tfd.Distribution) -> tfd.Distribution:
         return distribution if same else tfd.Independent(part, inner.reinterpreted_batch_ndims)
     if isinstance(inner, tfd.RelaxedBernoulli):
         scale = 1.0 / tf.convert_to_tensor(inner.temperature)
-        base: tfd.Distribution = tfd.Logistic(scale * inner.logits_parameter(), scale)
+        base = tfd.Logistic(scale * inner.logits_parameter(), scale)
     elif isinstance(inner, kinds.TransformedDistribution) and _is_sigmoid(inner.bijector):
         base = inner.distribution
     else:

@@ -313,7 +313,8 @@ class KerasCalls(Compiled):
             if x.dynamic_binarization or x.weights is not None:
                 raise ValueError(
                     "`predict` draws nothing and averages nothing: give pixels that are binarised "
-                    "(static, threshold), without weights, or use `tfp_aevb.encode_all`"
+                    "(static, threshold), without weights, or use "
+                    "`tfp_aevb.evaluation.codes.encode_all`"
                 )
             x = as_float32(x.x) / np.float32(x.scale)
         return self._datapoints(x)

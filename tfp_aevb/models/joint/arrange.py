@@ -121,8 +121,6 @@ def _rows(data: Parts, x: Any) -> Any:
     for _, place, array in leaves:
         event = data.event_shape_of(place).as_list()
         shape = event if len(leaves) == 1 else [int(np.prod(event))]
-        if are_tensors and array.shape.rank is None and shape != [1]:
-            array = tf.ensure_shape(array, [None, *event])
         found.append(reshape(array, [-1, *shape]))
     if len(found) == 1:
         return found[0]
@@ -161,10 +159,16 @@ def _check(data: Parts, leaves: list[tuple[str, int, Any]]) -> None:
     """Raises a `ValueError` unless each array has its part's shape, as far as it is known."""
     counts = {}
     for name, place, array in leaves:
-        if not data.fits(place, array.shape):
-            event = "".join(f", {size}" for size in data.event_shape_of(place))
+        shape = tf.TensorShape(array.shape)
+        event = "".join(f", {size}" for size in data.event_shape_of(place))
+        if not data.fits(place, shape):
             raise ValueError(f"{name!r} must have shape [N{event}], got {list(array.shape)}")
-        counts[name] = tf.TensorShape(array.shape)[0]
+        if not shape[1:].is_fully_defined():  # laid out anew, wrong values would pass for right
+            raise ValueError(
+                f"{name!r} must have shape [N{event}], got {shape}; state it, as by "
+                f"`tf.ensure_shape` or the `output_signature` of a generator"
+            )
+        counts[name] = shape[0]
     known = {name: count for name, count in counts.items() if count is not None}
     if len(set(known.values())) > 1:
         raise ValueError(f"the parts must have as many rows, got {known}")

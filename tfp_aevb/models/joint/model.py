@@ -161,8 +161,8 @@ class JointAEVB(AEVB):
         **kwargs,
     ) -> None:
         refuse_other_keras("the encoder", encoder)
-        roles = (observed, given, partly_observed, global_latents)
-        parts = Joint(joint, *([r] if isinstance(r, str | int) else list(r) for r in roles))
+        roles = map(_names, (observed, given, partly_observed, global_latents))
+        parts = Joint(joint, *roles)
         check_model(parts)
         options = {"alpha": kwargs.pop("renyi_alpha", None)}
         options["divergence"] = kwargs.pop("divergence", None)
@@ -429,3 +429,16 @@ class JointAEVB(AEVB):
         data = super()._bound_given(x, seeds[0], num_data, num_samples)
         share = self._theta.kl(KL_DRAWS, seeds[1]) / num_data
         return Bound(data.elbo - share, data.reconstruction, data.kl + share)
+
+
+def _names(role: Name | Sequence[Name]) -> list[Name]:
+    """Returns one name, or several, as a list.
+
+    Raises:
+        ValueError: if it is a set.
+    """
+    if isinstance(role, set | frozenset):
+        raise ValueError(
+            f"a set of parts has no order, got {role}; give a list, in the data's order"
+        )
+    return [role] if isinstance(role, str | int) else list(role)
