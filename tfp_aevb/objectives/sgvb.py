@@ -53,6 +53,7 @@ def sgvb_a(
     Raises:
         ValueError: if q is not reparameterised, so that its gradient would be wrong.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     reconstructions = []
 
@@ -110,13 +111,15 @@ def score_function(
     The paper calls this estimator's variance impractical; it is here so that it can be shown. Its
     value is that of `sgvb_a`; it also serves posteriors that are not reparameterised.
     """
+    check_count("num_samples", num_samples)
     # As `tfp.vi` has it, but for q's density at its draws, of which it takes an inverse.
     z, _ = draw(posterior, num_samples, tfp.random.split_seed(seed, n=2)[0])
     z = through(posterior, z, tf.stop_gradient)
     log_q = posterior.log_prob(z)  # [L, B]
+    score = tf.exp(log_q - tf.stop_gradient(log_q))
     reconstruction = log_likelihood(z)
-    terms = reconstruction + prior.log_prob(z) - log_q
-    elbo = tf.reduce_mean(terms * tf.exp(log_q - tf.stop_gradient(log_q)), axis=0)
+    terms = reconstruction + prior.log_prob(z) - posterior.log_prob(z)
+    elbo = tf.reduce_mean(terms * score, axis=0)
     reconstruction = tf.reduce_mean(reconstruction, axis=0)
     return Bound(elbo, reconstruction, reconstruction - elbo)
 
