@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from absl import flags
@@ -23,6 +23,14 @@ class UsageError(Exception):
 def new_flags() -> flags.FlagValues:
     """Returns an empty set of flags, apart from absl's global one."""
     return flags.FlagValues()
+
+
+def flags_of(command: ModuleType) -> flags.FlagValues:
+    """Returns the flags of a verb: its module's own, and those that every verb has."""
+    values = new_flags()
+    command.define_flags(values)
+    define_output_form(values)
+    return values
 
 
 def define_workdir(values: flags.FlagValues) -> None:
