@@ -124,6 +124,7 @@ def assert_same_output(found: str, shown: str) -> None:
         assert value == pytest.approx(expected, rel=0.03, abs=0.11), (found, shown)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
 def test_the_examples_of_a_page_run_and_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
