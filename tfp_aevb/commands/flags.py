@@ -130,6 +130,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
             r"\(?['\"]?Non-boolean argument to boolean flag.*", "expected true or false", text
         )
         text = re.sub(r"could not convert string to float.*", "expected a number", text)
+        wrong = re.match(r"--\w+=(.*): value should be one of <(.*)>", text)
+        if wrong and (near := difflib.get_close_matches(wrong[1], wrong[2].split("|"), 1)):
+            text += f"; did you mean {near[0]}?"
         raise UsageError(text) from None
     except UnicodeDecodeError:
         raise UsageError("--flagfile must name a text file of flags, one a line") from None
