@@ -9,8 +9,7 @@ from tensorflow_probability import distributions as tfd
 class ElementDistribution(tfd.Distribution):
     """A distribution over single numbers, whose draws have no gradient.
 
-    Each class has `_parameter_properties` of its own, for TFP takes those of a base class as the base
-    class has them.
+    Each class has `_parameter_properties` of its own: TFP would ask the base class for its own.
 
     Args:
         dtype: of the draws.
