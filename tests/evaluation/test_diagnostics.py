@@ -14,8 +14,8 @@ from tfp_aevb.evaluation.diagnostics import (
     aggregate_posterior_test,
     kl_per_dimension,
     latent_statistics,
-    mean_and_error,
 )
+from tfp_aevb.evaluation.means import mean_and_error
 from tfp_aevb.evaluation.scores import score
 from tfp_aevb.models.aevb import AEVB
 

@@ -1,6 +1,5 @@
 """What a model's latents do: which are used, at what rate, and whether q(z) is the prior."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from tfp_aevb.data.observations import Observations, read_values
 from tfp_aevb.distributions.closed_form_kl import kl_of_factors
 from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.codes import padded_batches
+from tfp_aevb.evaluation.means import weighted_mean, weighted_variance
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
 from tfp_aevb.evaluation.scores import BATCH, chunked_bound
 from tfp_aevb.models.aevb import AEVB, posterior_moments
@@ -30,12 +30,15 @@ class LatentStatistics(NamedTuple):
         rate: [N] nats, KL(q(z|x) || p(z)) or its estimate: the bound's cost of z. In full
             variational Bayes with the parameters' share.
         distortion: [N] nats, minus E_q[log p(x|z)]; the bound is -(rate + distortion).
+        weights: [N], how often each datapoint counts in `variances`, `kl` and in the means of the
+            others; `None`: all alike.
     """
 
     variances: np.ndarray
     kl: np.ndarray | None
     rate: np.ndarray
     distortion: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def active(self) -> np.ndarray:
@@ -65,8 +68,9 @@ def latent_statistics(
         ValueError: if there are fewer than two datapoints, or they do not fit the model.
     """
     model.check_observations(x)
-    if len(x) < 2:
-        raise ValueError(f"`x` must have at least 2 datapoints to vary over, got {len(x)}")
+    count = len(x) if x.weights is None else int((x.weights > 0.0).sum())
+    if count < 2:
+        raise ValueError(f"`x` must have at least 2 datapoints to vary over, got {count}")
 
     def statistics(values: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = step_seeds(seed, "score", step)
@@ -85,10 +89,11 @@ def latent_statistics(
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return LatentStatistics(
-        arrays["loc"].var(axis=0, ddof=1),
-        arrays["kl"].mean(axis=0) if "kl" in arrays else None,
+        weighted_variance(arrays["loc"], x.weights),
+        weighted_mean(arrays["kl"], x.weights) if "kl" in arrays else None,
         arrays["rate"],
         arrays["distortion"],
+        x.weights,
     )
 
 
@@ -121,14 +126,14 @@ def aggregate_posterior_test(
 
 
 def random_rows(x: Observations, count: int, purpose: str, seed: int) -> tf.Tensor:
-    """Returns `count` datapoints, or all if there are fewer, as the likelihood sees them."""
-    rows = numpy_generator(seed, purpose).permutation(len(x))[:count]
+    """Returns `count` datapoints, or all if there are fewer, as the likelihood sees them.
+
+    Of weighted data `count` are drawn with replacement, each as often as it counts.
+    """
+    rng = numpy_generator(seed, purpose)
+    if x.weights is None:
+        rows = rng.permutation(len(x))[:count]
+    else:
+        rows = rng.choice(len(x), count, p=x.weights / x.weights.sum())
     draw = step_seeds(seed, purpose, tf.constant(0)).binarization
     return read_values(x.x[rows], x.scale, x.dynamic_binarization, draw)
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Returns the mean over datapoints and its standard error, NaN for one datapoint."""
-    if len(values) < 2:
-        return float(values.mean()), math.nan
-    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))

@@ -12,10 +12,10 @@ from tfp_aevb.evaluation.diagnostics import (
     LatentStatistics,
     aggregate_posterior_test,
     latent_statistics,
-    mean_and_error,
     random_rows,
 )
 from tfp_aevb.evaluation.judgement import of_aggregate, of_gaps, of_latents
+from tfp_aevb.evaluation.means import mean_and_error
 from tfp_aevb.evaluation.mmd import TwoSampleTest
 from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.models.aevb import AEVB
@@ -48,8 +48,8 @@ class Diagnosis(NamedTuple):
         def line(name: str, value: str, error: str = "", of: str = "") -> None:
             lines.append(f"{name:<34}{value:>10}{error:>17}  {of}".rstrip())
 
-        def mean(name: str, values: np.ndarray) -> None:
-            value, error = mean_and_error(values)
+        def mean(name: str, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+            value, error = mean_and_error(values, weights)
             shown = "-" if math.isnan(error) else f"{error:.3f}"
             line(name, f"{value:.3f}", shown, f"{len(values):,} datapoints")
 
@@ -61,9 +61,9 @@ class Diagnosis(NamedTuple):
             low, high = latents.kl.min(), latents.kl.max()
             line("KL of a latent, least (nats)", f"{low:.3f}", "", dimensions)
             line("KL of a latent, largest (nats)", f"{high:.3f}", "", dimensions)
-        mean("rate, KL(q(z|x) || p(z)) (nats)", latents.rate)
-        mean("distortion, -E log p(x|z) (nats)", latents.distortion)
-        mean("bound, minus both (nats)", latents.elbo)
+        mean("rate, KL(q(z|x) || p(z)) (nats)", latents.rate, latents.weights)
+        mean("distortion, -E log p(x|z) (nats)", latents.distortion, latents.weights)
+        mean("bound, minus both (nats)", latents.elbo, latents.weights)
         line("MMD^2 of q(z) and p(z)", f"{test.mmd2:.5f}", "", f"{test.draws[0]} draws of each")
         line("p-value", f"{test.p_value:.4f}", "", f"{test.permutations} permutations")
         if isinstance(self.gaps, str):
@@ -104,9 +104,9 @@ class Diagnosis(NamedTuple):
             "active_above": ACTIVE_ABOVE,
             "variance_of_posterior_means": latents.variances.tolist(),
             "kl_per_dimension": None if latents.kl is None else latents.kl.tolist(),
-            "rate": _summary(latents.rate),
-            "distortion": _summary(latents.distortion),
-            "elbo": _summary(latents.elbo),
+            "rate": _summary(latents.rate, latents.weights),
+            "distortion": _summary(latents.distortion, latents.weights),
+            "elbo": _summary(latents.elbo, latents.weights),
             "aggregate_posterior": self.aggregate._asdict(),
             "advice": self.advice(),
         }
@@ -163,8 +163,8 @@ def diagnose(
     return Diagnosis(latents, aggregate, gaps, notes_on(model))
 
 
-def _summary(values: np.ndarray) -> dict[str, float | None]:
-    mean, error = mean_and_error(values)
+def _summary(values: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float | None]:
+    mean, error = mean_and_error(values, weights)
     # JSON has no NaN.
     return {
         "mean": mean if math.isfinite(mean) else None,

@@ -17,6 +17,7 @@ from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.evaluation.judgement import of_estimates
+from tfp_aevb.evaluation.means import mean_and_error
 from tfp_aevb.models.ablated import AblatedAEVB
 from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import Bound
@@ -46,6 +47,7 @@ class Scores(NamedTuple):
         measures: what the words summarise, [N] each, by name: `acceptance`, `r_hat`, `ess_bulk`,
             `ess_tail`, `effective_sample_size`, `standard_error`, as the estimator has them.
         notes: what is doubtful about them, and what to do.
+        weights: [N], how often each datapoint counts in the mean; `None`: all alike.
     """
 
     estimator: str
@@ -54,11 +56,12 @@ class Scores(NamedTuple):
     diagnostics: str = ""
     measures: Mapping[str, np.ndarray] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
 
     @property
     def mean(self) -> float:
         """The mean over datapoints, nats."""
-        return float(self.values.mean())
+        return mean_and_error(self.values, self.weights)[0]
 
     @property
     def half_width(self) -> float:
@@ -66,9 +69,9 @@ class Scores(NamedTuple):
 
         NaN for one datapoint, and where a value is not finite.
         """
-        if len(self.values) < 2 or not np.isfinite(self.values).all():
+        if not math.isfinite(self.mean):
             return math.nan
-        return Z_95 * float(self.values.std(ddof=1)) / math.sqrt(len(self.values))
+        return Z_95 * mean_and_error(self.values, self.weights)[1]
 
     def table_row(self, header: bool = False) -> str:
         """Returns a line of text, under a header if asked for."""
@@ -141,7 +144,7 @@ class Scorer:
         notes: tuple[str, ...] = ()
         if self._estimator != "elbo":
             notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
-        return Scores(self._estimator, self._num_samples, values, words, arrays, notes)
+        return Scores(self._estimator, self._num_samples, values, words, arrays, notes, x.weights)
 
     def _batch_scores(
         self, values: tf.Tensor, step: tf.Tensor, scale: float, dynamic_binarization: bool
