@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tfp_aevb.data.columns import Column
-from tfp_aevb.data.tables import Cells, csv_text, is_missing
+from tfp_aevb.data.table_files import Cells, csv_text
 from tfp_aevb.imputation.sampling import Imputation
 from tfp_aevb.layers.tables import Layout
 
@@ -18,16 +18,18 @@ def completed_text(cells: Cells, columns: Sequence[Column], x: np.ndarray) -> st
         columns: of `x`.
         x: numbers, see `estimates`.
     """
-    place = [[column.name for column in columns].index(name) for name in cells.names]
-
-    def rows() -> Iterator[list[str]]:
-        for texts, values in zip(cells.rows, x, strict=True):
-            yield [
-                columns[d].decode(float(values[d])) if is_missing(text) else text
-                for text, d in zip(texts, place, strict=True)
-            ]
-
-    return csv_text(cells.names, rows())
+    filled = []
+    for name, cell in cells.columns.items():
+        texts = cell.texts()
+        for d, column in enumerate(columns):
+            if column.name == name:
+                for n in np.flatnonzero(cell.missing):
+                    texts[n] = column.decode(float(x[n, d]))
+        filled.append(texts)
+    absent = [d for d, column in enumerate(columns) if column.name not in cells.columns]
+    filled += [[columns[d].decode(float(value)) for value in x[:, d]] for d in absent]
+    names = [*cells.names, *(columns[d].name for d in absent)]
+    return csv_text(names, (list(row) for row in zip(*filled, strict=True)))
 
 
 def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
@@ -35,7 +37,7 @@ def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
     values = np.empty([len(found.mean), len(columns)], np.float32)
     for d, (column, places) in enumerate(_places(columns)):
         mean = found.mean[:, places]
-        is_coded = column.kind == "categorical"
+        is_coded = column.family == "categorical"
         values[:, d] = mean.argmax(axis=1) if is_coded else mean[:, 0]
     return values
 
@@ -59,7 +61,7 @@ def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation
         for n, d in np.argwhere(np.isnan(y)):
             column, mean = columns[d], found.mean[n, places[d]]
             if column.categories:
-                top = max(mean) if column.kind == "categorical" else max(mean[0], 1.0 - mean[0])
+                top = max(mean) if column.family == "categorical" else max(mean[0], 1.0 - mean[0])
                 moments = ["", "", f"{top:.4g}"]
             else:
                 stddev = found.stddev[n, places[d]][0]
