@@ -58,9 +58,7 @@ def test_constants_are_means_and_deviations_of_what_is_seen(tmp_path: Path) -> N
 def test_stated_kinds_take_the_place_of_inferred_ones(tmp_path: Path) -> None:
     path = written(tmp_path, TEXT.replace("age", '"a,b:c"'))
     columns, x = read_table(path, 'year:categorical,"a,b:c:real"')
-    assert columns[0] == Column(
-        "a,b:c", "real", (), columns[0].shift, columns[0].scale, whole=True
-    )
+    assert columns[0] == Column("a,b:c", "real", (), columns[0].shift, columns[0].scale, whole=True)
     assert columns[5].categories == ("2001", "2002", "2003")
     np.testing.assert_array_equal(x[:, 5], [0, 2, 1, 0])
 

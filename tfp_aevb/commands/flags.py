@@ -24,7 +24,8 @@ TABLE_RULES = (
     (
         "extra_columns",
         "ignore",
-        "columns of a table of --input that the run does not have: refuse the table, or ignore them",
+        "columns of a table of --input that the run does not have: refuse the table, or ignore "
+        "them",
     ),
     (
         "absent_columns",

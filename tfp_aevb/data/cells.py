@@ -61,7 +61,9 @@ class Form:
         if self.decimal not in (None, ".", ","):
             raise ValueError(f"--decimal must be . or , and not {self.decimal!r}")
         if self.thousands is not None and self.thousands not in (",", ".", " ", "'", "_"):
-            raise ValueError(f"--thousands must be one of , . ' _ or a space, got {self.thousands!r}")
+            raise ValueError(
+                f"--thousands must be one of , . ' _ or a space, got {self.thousands!r}"
+            )
         if self.thousands and self.thousands == (self.decimal or "."):
             raise ValueError(f"--thousands={self.thousands} needs another --decimal than it")
         object.__setattr__(self, "separator", separator)
@@ -86,8 +88,7 @@ class Form:
         found = set(self.missing_values)
         for word in MISSING:
             found |= {
-                "".join(letters)
-                for letters in itertools.product(*((c, c.upper()) for c in word))
+                "".join(letters) for letters in itertools.product(*((c, c.upper()) for c in word))
             }
         return frozenset(found)
 
@@ -116,11 +117,11 @@ class CellColumn:
 
         self._form = form
         self._numbers: np.ndarray | None = None
+        self._text: Any = None
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         kind = array.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            self._text = None
             array = pc.cast(array, pa.float64(), safe=False)
             self._numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
             self.missing = np.isnan(self._numbers)
@@ -211,7 +212,9 @@ class CellColumn:
 
         if self._form.decimal != "," and not self._form.thousands:
             try:
-                known = pc.if_else(pa.array(self.missing), pa.scalar(None, self._text.type), self._text)
+                known = pc.if_else(
+                    pa.array(self.missing), pa.scalar(None, self._text.type), self._text
+                )
                 numbers = pc.cast(known, pa.float64()).to_numpy(zero_copy_only=False)
                 return np.where(np.abs(numbers) <= _LARGEST, numbers, np.nan)
             except pa.ArrowInvalid:
@@ -291,8 +294,7 @@ def _date_texts(array: Any) -> Any:
     """Returns dates and times as text in the order of ISO 8601, without a time if none has one."""
     import pyarrow as pa
 
-    moments = array.to_pylist()
-    texts = [None if m is None else m.isoformat(" ") if hasattr(m, "hour") else m.isoformat() for m in moments]
-    if all(text is None or text.endswith(" 00:00:00") for text in texts):
+    texts = [None if m is None else str(m) for m in array.to_pylist()]
+    if all(text is None or text[10:] in ("", " 00:00:00") for text in texts):
         texts = [None if text is None else text[:10] for text in texts]
     return pa.array(texts, pa.string())

@@ -22,7 +22,8 @@ from tfp_aevb.data.tfds_stream import load_tfds_stream
 DATASET_HELP = (
     "mnist_5k (5,000 MNIST digits, no download), frey_face, the name of a TensorFlow Datasets "
     "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...) or the folder of a prepared "
-    "one, a .npy or .npz file, a table (.csv, .tsv, .parquet, .feather), or module:function for a stream"
+    "one, a .npy or .npz file, a table (.csv, .tsv, .parquet, .feather), or module:function for a "
+    "stream"
 )
 _MAX_SEED = 2**32 - 1
 
@@ -138,9 +139,10 @@ def load_dataset(
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
     Args:
-        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, or as a table does (.csv, .tsv,
-            perhaps .gz, .parquet, .feather), the name of a TensorFlow Datasets image set or the folder of a prepared one; or "module:function", which is
-            always read as a stream (see `load_function_stream`).
+        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, or as a table's does (.csv,
+            .tsv, perhaps .gz, .parquet, .feather), the name of a TensorFlow Datasets image set or
+            the folder of a prepared one; or "module:function", which is always read as a stream
+            (see `load_function_stream`).
         data_dir: where TensorFlow Datasets keeps its prepared sets and downloads, or a folder
             with frey_rawface.mat. By default TFDS's own folder.
         binarize: "none", "threshold", "static" or "dynamic"; see `binarize_pixels`.
@@ -257,6 +259,7 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         record=record,
         columns=(),
         allow_missing=False,
+        notes=(),
     )
 
 

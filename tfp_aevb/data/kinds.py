@@ -14,7 +14,6 @@ from tfp_aevb.data.columns import (
     Column,
     as_days,
     as_number,
-    number_text,
     shown,
 )
 from tfp_aevb.data.rounding import check_column
@@ -25,7 +24,9 @@ _LEAST_RATIO = 0.5  # of a count's variance and mean
 _CHANCE = 1e-4  # of Poisson counts that are taken for real numbers
 _LOG_NORMAL_GAIN = 0.2  # nats a row by which a log-normal density must be the better one
 _GAPS = ("null", "n/a", "#n/a", "<na>", "?", "#div/0!", "#value!", "#ref!", "-nan", "missing")
-_ID = re.compile(r"(.*[^a-z])?(id|ids|uuid|index|unnamed: [0-9]+)([^a-z].*)?|__index_level_.*", re.I)
+_ID = re.compile(
+    r"(.*[^a-z])?(id|ids|uuid|index|unnamed: [0-9]+)([^a-z].*)?|__index_level_.*", re.I
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,9 @@ def likely_cause(text: str) -> str:
         return f"; if it stands for a missing cell, state --missing_values={text}"
     if re.fullmatch(r"[+-]?[\d.,]+ ?%", text):
         return "; it is a percentage: write the number without the sign"
-    if re.fullmatch(r"[+-]?[$\u20ac\u00a3\u00a5]\s?[+-]?[\d.,]+|[+-]?[\d.,]+\s?[$\u20ac\u00a3\u00a5]", text):
+    if re.fullmatch(
+        r"[+-]?[$\u20ac\u00a3\u00a5]\s?[+-]?[\d.,]+|[+-]?[\d.,]+\s?[$\u20ac\u00a3\u00a5]", text
+    ):
         return "; it is an amount of money: write the number without the sign"
     if re.fullmatch(r"\([\d.,]+\)", text):
         return "; numbers in brackets are negative ones in accounts: write them with a minus"
@@ -184,14 +187,14 @@ def _ordered(names: list[str], stated: str | None, where: str) -> tuple[str, ...
     is_number = all(value is not None for value in numbers.values())
     if _kind(stated) == "ordinal" and not is_number:
         raise ValueError(
-            f"{where}: ordinal texts need their order, as ordinal({'<'.join(names[:3])}) in --columns"
+            f"{where}: ordinal texts need their order: state ordinal({'<'.join(names[:3])}...)"
         )
-    return tuple(sorted(names, key=lambda name: ((numbers[name] or 0.0) if is_number else 0.0, name)))
+    return tuple(
+        sorted(names, key=lambda name: ((numbers[name] or 0.0) if is_number else 0.0, name))
+    )
 
 
-def _inferred(
-    values: list[str], firsts: Mapping[str, int], numbers: np.ndarray
-) -> tuple[str, str]:
+def _inferred(values: list[str], firsts: Mapping[str, int], numbers: np.ndarray) -> tuple[str, str]:
     """Returns kind and reason."""
     if len(values) == 2:
         return "binary", f"two values: {', '.join(map(shown, sorted(values)))}"
@@ -233,9 +236,8 @@ def _refuse_oddities(
     if not np.isnan(numbers).any():
         return
     others = [text for text in firsts if np.isnan(_number(cells, name, firsts[text]))]
-    if all(as_days(text) is not None for text in others):
-        if len(others) == len(firsts):
-            return
+    if len(others) == len(firsts) and all(as_days(text) is not None for text in others):
+        return
     caused = [text for text in others if likely_cause(text)]
     number_like = len(firsts) - len(others) + len(caused)
     gaps = [text for text in caused if "missing cell" in likely_cause(text)]
@@ -276,4 +278,6 @@ def _useless(
     if cell.is_index():
         return "the numbers of rows"
     is_whole = different == count and (numbers == np.floor(numbers)).all()
-    return "different whole numbers by the name of an id" if is_whole and _ID.fullmatch(name) else ""
+    return (
+        "different whole numbers by the name of an id" if is_whole and _ID.fullmatch(name) else ""
+    )

@@ -18,8 +18,10 @@ from tfp_aevb.data.columns import as_number, shown
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".feather")
+EXPECTED = "expected a header and a line for each datapoint"
 SEPARATORS = (",", ";", "\t", "|")
-_SNIFFED = 50  # lines by which a separator is found
+_SNIFFED = 50  # lines by which a separator is found,
+_HEAD = 1 << 18  # among so many characters
 
 
 class Cells(NamedTuple):
@@ -35,7 +37,7 @@ class Cells(NamedTuple):
     where: str
     columns: dict[str, CellColumn]
     source: tuple[str, str] | None = None
-    form: Form = Form()  # noqa: B008
+    form: Form = Form()
 
     @property
     def names(self) -> list[str]:
@@ -91,12 +93,14 @@ def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
     else:
         text = _decoded(file, where, form.encoding)
         if not text.strip():
-            raise ValueError(f"{where} has no rows; expected a header and a line for each datapoint")
+            raise ValueError(
+                f"{where} has no rows; expected a header and a line for each datapoint"
+            )
         separator = form.separator or _separator(text, where, path)
         names, columns = _read_text(text, separator, where, form.header)
         source = (text, separator)
     if not columns or not len(columns[0]):
-        raise ValueError(f"{where} has no rows; expected a header and a line for each datapoint")
+        raise ValueError(f"{where} has no rows; {EXPECTED}")
     plain = dataclasses.replace(form, decimal=None, thousands=None) if form.is_hint else form
     found = _named(names, [CellColumn(column, plain) for column in columns], where)
     cells = Cells(where, found, source, form)
@@ -157,9 +161,9 @@ def _decoded(file: pathlib.Path, where: str, encoding: str | None) -> str:
     return text
 
 
-def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: str, separator: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yields the line at which each row that is not blank ends, and its cells."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     for row in reader:
         if row:
             yield reader.line_num, row
@@ -171,11 +175,13 @@ def _separator(text: str, where: str, path: str) -> str:
         return "\t"
     sizes: dict[str, list[int]] = {}
     for separator in SEPARATORS:
-        rows = _rows(text, separator)
         try:
-            sizes[separator] = [len(row) for (_, row), _ in zip(rows, range(_SNIFFED), strict=False)]
+            rows = list(itertools.islice(_rows(text[:_HEAD], separator, strict=False), _SNIFFED))
         except csv.Error:  # told of when it is read
-            sizes[separator] = [1]
+            rows = [(1, [""])]
+        if len(text) > _HEAD and 1 < len(rows) < _SNIFFED:
+            rows = rows[:-1]  # it may have been cut
+        sizes[separator] = [len(row) for _, row in rows]
     fine = [s for s, found in sizes.items() if found[0] > 1 and set(found) == {found[0]}]
     if len(fine) > 1:
         names = " or ".join(_separator_name(s) for s in fine)
@@ -199,16 +205,14 @@ def _separator_name(separator: str) -> str:
     return "tab" if separator == "\t" else separator
 
 
-def _read_text(
-    text: str, separator: str, where: str, header: bool
-) -> tuple[list[str], list[Any]]:
+def _read_text(text: str, separator: str, where: str, header: bool) -> tuple[list[str], list[Any]]:
     """Returns the columns' names and arrays of text."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     if text.count('"') % 2:
         _check_lines(text, separator, where)
-    width = len(next(_rows(text, separator))[1])
+    width = len(next(_rows(text[:_HEAD], separator, strict=False))[1])
     names = [f"f{j}" for j in range(width)]
     try:
         table = arrow_csv.read_csv(
@@ -249,7 +253,7 @@ def _check_lines(text: str, separator: str, where: str) -> None:
 
 
 def _named(names: Sequence[str], columns: list[CellColumn], where: str) -> dict[str, CellColumn]:
-    """Returns the columns by name: an index that pandas wrote gets its name, padding is left out."""
+    """Returns the columns by name: pandas' index gets its name, padding is left out."""
     found: dict[str, CellColumn] = {}
     for j, (given, column) in enumerate(zip(names, columns, strict=True)):
         name = given

@@ -50,7 +50,7 @@ def read_table(
     kinds: str | None = None,
     columns: Sequence[Column] | None = None,
     form: Form = Form(),  # noqa: B008
-    others: Others = Others(),  # noqa: B008
+    others: Others = Others(),
 ) -> Table:
     """Reads a file of a table, a header and a line for each datapoint; see `read_cells`.
 
@@ -97,7 +97,9 @@ class LoadedTable(NamedTuple):
 
 
 def load_table(
-    name: str, kinds: str | None | Sequence[Column], form: Form = Form()  # noqa: B008
+    name: str,
+    kinds: str | Sequence[Column] | None,
+    form: Form = Form(),  # noqa: B008
 ) -> LoadedTable:
     """Reads a table and splits it by the fixed rule; see `read_table`.
 
@@ -142,7 +144,7 @@ def infer(cells: Cells, kinds: str | None) -> list[Found]:
     return found
 
 
-def encode(cells: Cells, columns: Sequence[Column], others: Others = Others()) -> np.ndarray:  # noqa: B008
+def encode(cells: Cells, columns: Sequence[Column], others: Others = Others()) -> np.ndarray:
     """Returns the cells as numbers [N, D], in the order of `columns`.
 
     Raises:
@@ -187,7 +189,9 @@ def _encoded(cells: Cells, column: Column, unknown_category: str) -> np.ndarray:
                 if column.categories and unknown_category == "missing":
                     return np.nan
                 more = "; or --unknown_category=missing" if column.categories else ""
-                raise ValueError(f"{cells.place(firsts[text], column.name)}: {error}{more}") from None
+                raise ValueError(
+                    f"{cells.place(firsts[text], column.name)}: {error}{more}"
+                ) from None
 
         return found.encoded(number)
     values = found.values()

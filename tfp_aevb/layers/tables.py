@@ -70,7 +70,9 @@ class Layout:
         """Returns the P numbers of `expand` as networks see them: 0 for NaN, means of about 0."""
         values = tf.where(self._is_count, tf.math.log1p(numbers), numbers)
         if self._is_log.any():
-            values = tf.where(self._is_log, tf.math.log(tf.where(self._is_log, numbers, 1.0)), values)
+            values = tf.where(
+                self._is_log, tf.math.log(tf.where(self._is_log, numbers, 1.0)), values
+            )
         values = (values - self._shift) / self._scale
         return tf.where(tf.math.is_nan(numbers), 0.0, values)
 
@@ -82,7 +84,8 @@ class MixedColumns(tfd.Distribution):
 
     Args:
         params: [..., P], as `Layout` has them: a standardised mean of a real column, or of a
-            positive one's logarithm, a standardised log mean of a count, the logit of a binary column, logits of categories.
+            positive one's logarithm, a standardised log mean of a count, the logit of a binary
+            column, logits of categories.
         log_variance: [R] or [B, R], of the standardised real columns.
         log_dispersion: [C] or [B, C], of counts: negative binomial, variance
             mean + mean^2 / dispersion.

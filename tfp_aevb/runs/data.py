@@ -137,7 +137,9 @@ def table_input(
     form = table_form(config)
     if not path.lower().endswith(Path(config.dataset).suffix.lower()):
         form = dataclasses.replace(form, separator=None, encoding=None)
-    cells = read_cells(path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {})))
+    cells = read_cells(
+        path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
+    )
     rules = {
         name: getattr(options, name)
         for name in ("extra_columns", "absent_columns", "unknown_category")

@@ -88,8 +88,8 @@ def _check_networks(config: Settings) -> None:
     is_table = is_table_path(config.dataset)
     if is_table != (config.likelihood == "mixed"):
         raise ValueError(
-            "a table (.csv, .tsv, .parquet, .feather) needs --likelihood=mixed, and that a table; got "
-            f"--dataset={config.dataset} --likelihood={config.likelihood}"
+            "a table (.csv, .tsv, .parquet, .feather) needs --likelihood=mixed, and that a table; "
+            f"got --dataset={config.dataset} --likelihood={config.likelihood}"
         )
     if config.network == "conv" and (config.method == "full_vb" or is_table):
         what = "a table" if is_table else "--method=full_vb"
