@@ -118,10 +118,12 @@ class CellColumn:
         self._form = form
         self._numbers: np.ndarray | None = None
         self._text: Any = None
+        self._is_single = False
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         kind = array.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            self._is_single = kind in (pa.float32(), pa.float16())
             array = pc.cast(array, pa.float64(), safe=False)
             self._numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
             self.missing = np.isnan(self._numbers)
@@ -155,7 +157,7 @@ class CellColumn:
         if self._text is not None:
             return self._text.to_pylist()
         assert self._numbers is not None
-        return ["" if v != v else number_text(v) for v in self._numbers.tolist()]
+        return ["" if v != v else self._number_text(v) for v in self._numbers.tolist()]
 
     def text(self, row: int) -> str:
         """Returns the text of one cell."""
@@ -172,7 +174,10 @@ class CellColumn:
         known = np.flatnonzero(~self.missing)
         if self._text is None:
             values, first = np.unique(self.values()[known], return_index=True)
-            return {number_text(v): int(known[i]) for v, i in zip(values, first, strict=True)}
+            return {
+                self._number_text(v): int(known[i])
+                for v, i in zip(values.tolist(), first, strict=True)
+            }
         codes, texts = self._codes()
         codes = codes[known]
         first = np.full(len(texts), -1)
@@ -184,12 +189,16 @@ class CellColumn:
         known: Mapping[str, int] = self.first_rows()
         table = {text: encode(text) for text in known}
         if self._text is None:
-            values = self.values()
-            found = np.full(len(values), np.nan)
-            for text, number in table.items():
-                found[values.astype(np.float32) == np.float32(text)] = number
-            return found
+            different, places = np.unique(self.values(), return_inverse=True)
+            numbers = [table.get(self._number_text(v), np.nan) for v in different.tolist()]
+            return np.array(numbers)[places]
         return self._by_text(lambda text: table.get(text, np.nan), np.nan)
+
+    def _number_text(self, value: float) -> str:
+        """Returns a number of a binary file as text that tells it from all others."""
+        if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        return number_text(value) if self._is_single else repr(value)
 
     def has_codes(self) -> bool:
         """Whether digits with a 0 before them, as 007, stand among the cells."""

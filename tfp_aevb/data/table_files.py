@@ -91,12 +91,15 @@ def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
         names, columns = _read_binary(file, where)
         source = None
     else:
-        text = _decoded(file, where, form.encoding)
+        text = _decoded(file, where, form)
         if not text.strip():
             raise ValueError(
                 f"{where} has no rows; expected a header and a line for each datapoint"
             )
-        separator = form.separator or _separator(text, where, path)
+        separator = _separator(text, where, path, form)
+        if form.is_hint and not form.header:  # of another file: this one may have the names
+            first = next(_rows(text[:_HEAD], separator, strict=False))[1]
+            form = dataclasses.replace(form, header=first[0].strip() == "c1")
         names, columns = _read_text(text, separator, where, form.header)
         source = (text, separator)
     if not columns or not len(columns[0]):
@@ -125,7 +128,7 @@ def _read_binary(file: pathlib.Path, where: str) -> tuple[list[str], list[Any]]:
     return list(table.column_names), [chunks.combine_chunks() for chunks in table.columns]
 
 
-def _decoded(file: pathlib.Path, where: str, encoding: str | None) -> str:
+def _decoded(file: pathlib.Path, where: str, form: Form) -> str:
     """Returns the text of a file, unpacked and without a byte order mark."""
     try:
         data = file.read_bytes()
@@ -138,6 +141,7 @@ def _decoded(file: pathlib.Path, where: str, encoding: str | None) -> str:
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error.strerror}") from None
     is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encoding = None if form.is_hint else form.encoding
     used = encoding or ("utf-16" if is_utf16 else "utf-8-sig")
     try:
         text = data.decode(used).removeprefix("\ufeff")
@@ -146,6 +150,8 @@ def _decoded(file: pathlib.Path, where: str, encoding: str | None) -> str:
             f"--encoding={encoding} is no encoding; expected e.g. utf-8, latin-1 or cp1252"
         ) from None
     except UnicodeDecodeError as error:
+        if form.is_hint and form.encoding:
+            return _decoded(file, where, dataclasses.replace(form, is_hint=False))
         line = data.count(b"\n", 0, error.start) + 1
         name = "UTF-8" if used == "utf-8-sig" else used
         raise ValueError(
@@ -169,12 +175,14 @@ def _rows(text: str, separator: str, strict: bool = True) -> Iterator[tuple[int,
             yield reader.line_num, row
 
 
-def _separator(text: str, where: str, path: str) -> str:
+def _separator(text: str, where: str, path: str, form: Form) -> str:
     """Returns the separator by which each of the first lines has as many cells as the header."""
+    if form.separator and not form.is_hint:
+        return form.separator
     if ".tsv" in path.lower()[-7:]:
         return "\t"
     sizes: dict[str, list[int]] = {}
-    for separator in SEPARATORS:
+    for separator in dict.fromkeys((*SEPARATORS, form.separator or ",")):
         try:
             rows = list(itertools.islice(_rows(text[:_HEAD], separator, strict=False), _SNIFFED))
         except csv.Error:  # told of when it is read
@@ -183,6 +191,8 @@ def _separator(text: str, where: str, path: str) -> str:
             rows = rows[:-1]  # it may have been cut
         sizes[separator] = [len(row) for _, row in rows]
     fine = [s for s, found in sizes.items() if found[0] > 1 and set(found) == {found[0]}]
+    if form.separator in fine:
+        return str(form.separator)
     if len(fine) > 1:
         names = " or ".join(_separator_name(s) for s in fine)
         raise ValueError(
@@ -214,10 +224,14 @@ def _read_text(text: str, separator: str, where: str, header: bool) -> tuple[lis
         _check_lines(text, separator, where)
     width = len(next(_rows(text[:_HEAD], separator, strict=False))[1])
     names = [f"f{j}" for j in range(width)]
+    data = text.encode()
     try:
         table = arrow_csv.read_csv(
-            io.BytesIO(text.encode()),
-            read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False),
+            io.BytesIO(data),
+            # One block, where it fits: no line is longer.
+            read_options=arrow_csv.ReadOptions(
+                column_names=names, block_size=min(len(data) + 1, 1 << 30)
+            ),
             parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False

@@ -151,9 +151,10 @@ class MixedColumns(tfd.Distribution):
         )
         volume = None  # log |d log(x) / dx| of positive columns
         if self._layout.is_positive.any():
-            logs = tf.math.log(tf.where(self._layout.is_positive, x, 1.0))
-            x = tf.where(self._layout.is_positive, logs, x)
-            volume = -tf.where(self._layout.is_positive, logs, 0.0)
+            is_log = self._layout.is_positive & ~missing
+            logs = tf.math.log(tf.where(is_log & (x > 0.0), x, 1.0))
+            volume = tf.where(is_log & ~(x > 0.0), -math.inf, -logs)
+            x = tf.where(is_log, logs, x)
         known = tf.where(missing, fallback, x)
 
         def take(places: np.ndarray) -> tf.Tensor:

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,8 +134,6 @@ def table_input(
     if "columns" not in record:
         raise ValueError(f"--input {path} is a table, and the run was not trained on one")
     form = table_form(config)
-    if not path.lower().endswith(Path(config.dataset).suffix.lower()):
-        form = dataclasses.replace(form, separator=None, encoding=None)
     cells = read_cells(
         path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
     )
@@ -163,7 +160,8 @@ def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
     """The record without where the data came from: the same data may lie elsewhere."""
-    return {name: value for name, value in record.items() if name != "source"}
+    # How numbers are written does not change them.
+    return {k: value for k, value in record.items() if k not in ("source", "number_marks")}
 
 
 def _is_drawn_at_each_use(dataset: Dataset) -> bool:
