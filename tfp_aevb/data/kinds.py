@@ -251,9 +251,10 @@ def _refuse_oddities(
     if suspect is None:
         return
     most = ", and most of the column are" if len(others) < len(firsts) / 2 else ""
+    cause = most + (likely_cause(suspect) or "; correct it")
     raise ValueError(
-        f"{cells.place(firsts[suspect], name)}: {shown(suspect)} is no number{most}"
-        f"{likely_cause(suspect) or '; correct it'}, or state the column's kind with --columns"
+        f"{cells.place(firsts[suspect], name)}: {shown(suspect)} is no number{cause}, or state the "
+        "column's kind with --columns"
     )
 
 
