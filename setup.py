@@ -29,6 +29,7 @@ setup(
         "matplotlib>=3.9,<4",
         "mlxtend>=0.23.4,<0.26",
         "numpy>=2.0,<3",
+        "pyarrow>=18,<28",
         "requests>=2.31,<3",
         "scikit-learn>=1.6,<2",
         "scipy>=1.13,<2",

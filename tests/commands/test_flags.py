@@ -107,8 +107,9 @@ def test_help_names_each_flag_with_its_default() -> None:
     text = flags_lib.help_text("train", "Summary.", values)
     for field in dataclasses.fields(TrainConfig):
         switch = f"--[no]{field.name}" if isinstance(field.default, bool) else f"--{field.name}"
-        _, found, rest = text.partition(f"  {switch}")
+        found = re.search(rf"  {re.escape(switch)}(?!\w)", text)
         assert found, field.name
+        rest = text[found.end() :]
         meaning = " ".join(rest.partition("\n  --")[0].split())
         assert " ".join(field.metadata["help"].split())[:40] in meaning
         if field.default not in (None, ()):

@@ -9,7 +9,8 @@ import pytest
 from tests.helpers import assert_one_line
 from tfp_aevb.data import load_dataset
 from tfp_aevb.data.columns import Column, as_columns
-from tfp_aevb.data.tables import read_cells, read_table, write_table
+from tfp_aevb.data.table_files import read_cells
+from tfp_aevb.data.tables import read_table, write_table
 
 TEXT = """age,sex,visits,income,town,year
 31,f,0,-12.5,Oslo,2001
@@ -57,7 +58,7 @@ def test_constants_are_means_and_deviations_of_what_is_seen(tmp_path: Path) -> N
 def test_stated_kinds_take_the_place_of_inferred_ones(tmp_path: Path) -> None:
     path = written(tmp_path, TEXT.replace("age", '"a,b:c"'))
     columns, x = read_table(path, 'year:categorical,"a,b:c:real"')
-    assert columns[0] == Column("a,b:c", "real", (), columns[0].shift, columns[0].scale)
+    assert columns[0] == Column("a,b:c", "real", (), columns[0].shift, columns[0].scale, whole=True)
     assert columns[5].categories == ("2001", "2002", "2003")
     np.testing.assert_array_equal(x[:, 5], [0, 2, 1, 0])
 
@@ -82,7 +83,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.x, table.x)
     values = np.array([[3.6, 0.7, -2.0, 1.5, 9.0, 0.25]])
     write_table(tmp_path / "drawn.csv", table.columns, values)
-    assert read_cells(str(tmp_path / "drawn.csv")).rows == [["4", "m", "0", "1.5", "Rome", "0.25"]]
+    assert read_cells(str(tmp_path / "drawn.csv")).rows == [["4", "m", "0", "1.5", "Rome", "0"]]
 
 
 def test_real_values_are_written_with_all_the_digits_of_float32(tmp_path: Path) -> None:
@@ -113,7 +114,11 @@ def test_an_offset_that_float32_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_one_number_in_two_ways_is_one_value(tmp_path: Path) -> None:
     path = written(tmp_path, "a,b\n1,2\n1.0,3\n1e0,4\n")
     assert_one_line(lambda: read_table(path), ValueError, "'a'", "one value")
-    assert read_table(path, "a:categorical").columns[0].categories == ("1", "1.0", "1e0")
+    assert_one_line(lambda: read_table(path, "a:categorical"), ValueError, "'a'", "one value")
+    path = written(tmp_path, "a\n1\n2.0\n1.0\n2\n3\n")
+    columns, x = read_table(path, "a:categorical")
+    assert columns[0].categories == ("1", "2", "3")
+    np.testing.assert_array_equal(x[:, 0], [0, 1, 0, 1, 2])
 
 
 def test_a_table_is_a_data_set_with_constants_of_its_train_split(tmp_path: Path) -> None:
@@ -146,7 +151,6 @@ def test_options_that_do_not_suit_are_refused(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,\n", ("'b'", "one value")),
         ("a,b\n1,\n3,NA\n", ("'b'", "no values")),
         ("a\n1\n2\n3\n4x\n", ("line 5", "'a'", "'4x'")),
-        ("a,b\n1,2\n" + "x" * 140_000 + ",2\n", ("line 3", "field")),
         ('a,b\n1,"2\n', ("line", "table.csv")),
         (b"a,b\n1,\xff\n", ("UTF-8",)),
         ("a\n" + "\n".join(f"w{i}" for i in range(1500)) + "\n", ("'a'", "1,500", "1000")),

@@ -24,9 +24,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
         "maybe labels, scaled and binarised as the run's data (integers divided by 255 unless they "
         "are counts or categories), NaN for what is missing if the run "
-        "has --missing; or a .csv table of its columns",
+        "has --missing; or a table of its columns",
         flag_values=values,
     )
+    flags_lib.define_table_rules(values)
     flags.DEFINE_string(
         "output",
         None,
@@ -45,6 +46,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
     flags_lib.check_output(output, (".npz", ".csv"))
+    is_table = flags_lib.check_table_rules(options)
     if options.input and options.split:
         raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
 
@@ -57,8 +59,9 @@ def run(options: SimpleNamespace, results: Results) -> int:
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     labels: Any  # as an array, or a list that grows while the data are read
-    if options.input and Path(options.input).suffix.lower() == ".csv":
-        parts, labels = iter([table_input(options.input, run_dir.read()[1])]), None
+    if is_table:
+        table, _ = table_input(options.input, config, run_dir.read()[1], options)
+        parts, labels = iter([table]), None
     elif options.input:
         x, labels = codes.open_input(options.input)
         where, gaps = f"--input {options.input}", model.allows_missing

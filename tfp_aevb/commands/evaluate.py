@@ -21,8 +21,9 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "input", None, "score this .csv table instead, of the run's columns", flag_values=values
+        "input", None, "score this table instead, of the run's columns", flag_values=values
     )
+    flags_lib.define_table_rules(values)
     flags.DEFINE_list(
         "estimator",
         ["elbo"],
@@ -59,6 +60,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
         )
     if options.output:
         flags_lib.check_output(options.output, (".csv",))
+    flags_lib.check_table_rules(options)
     if options.input and options.split:
         raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
 
@@ -71,7 +73,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     if options.input:
-        x = table_input(options.input, run_dir.read()[1])
+        x, _ = table_input(options.input, config, run_dir.read()[1], options)
     else:
         x = load_run_split(config, run_dir, options.split or "test", options.data_dir)
     x = x[: options.num_datapoints]

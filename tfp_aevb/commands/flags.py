@@ -20,6 +20,28 @@ class UsageError(Exception):
     """A mistake on the command line; its text is one line."""
 
 
+TABLE_RULES = (
+    (
+        "extra_columns",
+        "ignore",
+        "columns of a table of --input that the run does not have: refuse the table, or ignore "
+        "them",
+    ),
+    (
+        "absent_columns",
+        "missing",
+        "columns of the run that a table of --input does not have: refuse the table, or take their "
+        "cells as missing",
+    ),
+    (
+        "unknown_category",
+        "missing",
+        "cells of a table of --input of a category that the run has not seen: refuse the table, or "
+        "take them as missing",
+    ),
+)
+
+
 def new_flags() -> flags.FlagValues:
     """Returns an empty set of flags, apart from absl's global one."""
     return flags.FlagValues()
@@ -81,6 +103,27 @@ def check_without_xla(options: SimpleNamespace) -> None:
     """Raises a `UsageError` if `--xla` is given to a verb that compiles nothing."""
     if options.xla:
         raise UsageError("--xla is for verbs that compile what they compute; leave it out")
+
+
+def define_table_rules(values: flags.FlagValues) -> None:
+    """Defines what is done where a table of --input is not of the run's columns."""
+    for name, choices, help_text in TABLE_RULES:
+        flags.DEFINE_enum(name, "refuse", ("refuse", choices), help_text, flag_values=values)
+
+
+def check_table_rules(options: SimpleNamespace) -> bool:
+    """Returns whether --input is a table; without one there is nothing that the rules are for.
+
+    Raises:
+        UsageError: if a rule is given then.
+    """
+    from tfp_aevb.data.table_files import is_table_path
+
+    is_table = is_table_path(options.input or "")
+    given = [name for name, *_ in TABLE_RULES if getattr(options, name) != "refuse"]
+    if given and not is_table:
+        raise UsageError(f"--{given[0]} is for a table of --input; leave it out")
+    return is_table
 
 
 def define_train_config(values: flags.FlagValues) -> None:

@@ -30,9 +30,10 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         ".npy or .npz (array x, and perhaps mask, true where x is observed) of datapoints [N, ...] "
         "as the likelihood sees them, NaN for what is missing; with --task=noise or "
-        "super_resolution what these left of them; or a .csv table of the run's columns",
+        "super_resolution what these left of them; or a table of the run's columns",
         flag_values=values,
     )
+    flags_lib.define_table_rules(values)
     flags.DEFINE_string(
         "output",
         None,
@@ -87,7 +88,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
     """Imputes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
-    is_table = Path(options.input or "").suffix.lower() == ".csv"
+    is_table = flags_lib.check_table_rules(options)
     flags_lib.check_output(output, (".csv",) if is_table else (".npz",))
     if not options.input and not options.task:
         raise flags_lib.UsageError("--input or --task is required; see --help")
@@ -114,7 +115,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
     if is_table:
-        return _impute_table(options, run_dir.read()[1], model, output, results)
+        return _impute_table(options, config, run_dir.read()[1], model, output, results)
     if options.input:
         y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
         channel = imputation.task_channel(options.task, shape, **task) if options.task else None
@@ -163,6 +164,7 @@ def _show_diagnostics(found: Any, results: Results) -> None:
 
 def _impute_table(
     options: SimpleNamespace,
+    config: Any,
     record: dict[str, Any],
     model: Any,
     output: Path,
@@ -171,19 +173,18 @@ def _impute_table(
     """Completes a table; returns the exit code."""
     from tfp_aevb import imputation
     from tfp_aevb.data.columns import as_columns
-    from tfp_aevb.data.tables import read_cells
-    from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
+    from tfp_aevb.imputation.completed import estimates, write_completed, write_uncertainty
     from tfp_aevb.runs.data import table_input
-    from tfp_aevb.utils.files import write_text
 
-    y = table_input(options.input, record).x
+    rows, cells = table_input(options.input, config, record, options)
+    y = rows.x
     columns = as_columns(record["columns"])
     # Without XLA unless asked: draws of counts take it long to compile.
     found = imputation.impute(model, y, jit_compile=bool(options.xla), **_settings(options))
     completed = estimates(columns, found)
-    write_text(output, completed_text(read_cells(options.input), columns, completed))
+    write_completed(output, cells, columns, completed)
     beside = output.with_name(f"{output.stem}_cells.csv")
-    write_text(beside, uncertainty_text(y, columns, found))
+    write_uncertainty(beside, y, columns, found)
     results.files(output, beside)
     _show_diagnostics(found, results)
     return 0

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,19 @@ import numpy as np
 from tfp_aevb.data import array_files as files
 from tfp_aevb.data import binarize as binarize_lib
 from tfp_aevb.data import embedded, splits, tables, tfds_sets
+from tfp_aevb.data.cells import Form
 from tfp_aevb.data.columns import Column
 from tfp_aevb.data.function_stream import is_function_name, load_function_stream
 from tfp_aevb.data.splits import Split
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.data.table_files import is_table_path
 from tfp_aevb.data.tfds_stream import load_tfds_stream
 
 DATASET_HELP = (
     "mnist_5k (5,000 MNIST digits, no download), frey_face, the name of a TensorFlow Datasets "
     "image set (mnist, binarized_mnist, fashion_mnist, cifar10, ...) or the folder of a prepared "
-    "one, a .npy or .npz file, a .csv table, or module:function for a stream"
+    "one, a .npy or .npz file, a table (.csv, .tsv, .parquet, .feather), or module:function for a "
+    "stream"
 )
 _MAX_SEED = 2**32 - 1
 
@@ -57,6 +60,7 @@ class Dataset:
             examples of it, to evaluate and to draw.
         columns: of a table, whose missing cells are NaN.
         allow_missing: whether the data may have NaN, for what is missing.
+        notes: lines on how the data were read.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Dataset:
     stream: Stream | None = None
     columns: tuple[Column, ...] = ()
     allow_missing: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def num_data(self) -> int | None:
@@ -127,22 +132,26 @@ def load_dataset(
     binarize_seed: int = 0,
     stream: StreamOptions | None = None,
     pixels: bool = True,
-    columns: str | None = None,
+    columns: str | Sequence[Column] | None = None,
+    table_form: Form | None = None,
     allow_missing: bool = False,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
     Args:
-        name: "mnist_5k", "frey_face", a path ending in .npy, .npz or .csv, the name of a TensorFlow
-            Datasets image set or the folder of a prepared one; or "module:function", which is
-            always read as a stream (see `load_function_stream`).
+        name: "mnist_5k", "frey_face", a path ending in .npy or .npz, or as a table's does (.csv,
+            .tsv, perhaps .gz, .parquet, .feather), the name of a TensorFlow Datasets image set or
+            the folder of a prepared one; or "module:function", which is always read as a stream
+            (see `load_function_stream`).
         data_dir: where TensorFlow Datasets keeps its prepared sets and downloads, or a folder
             with frey_rawface.mat. By default TFDS's own folder.
         binarize: "none", "threshold", "static" or "dynamic"; see `binarize_pixels`.
         binarize_seed: of the "static" draw; each split draws from a seed derived from it.
         stream: read the train split as it is needed (TensorFlow Datasets only).
         pixels: whether integers are pixels, to be read divided by 255, not counts or codes.
-        columns: kinds of a .csv table's columns, "name:kind,..."; see `tables.read_table`.
+        columns: kinds of a table's columns, "name:kind,...", or those of a run; see
+            `tables.load_table`.
+        table_form: how a table's file is written, where that is stated.
         allow_missing: accept NaN in arrays, for models that marginalise it; tables always may.
 
     Returns:
@@ -165,9 +174,9 @@ def load_dataset(
         raise ValueError(f"`binarize_seed` is {binarize_seed}; expected 0 to {_MAX_SEED}")
 
     suffix = pathlib.PurePath(name).suffix.lower()
-    is_file, is_table = suffix in files.SUFFIXES, suffix == tables.SUFFIX
+    is_file, is_table = suffix in files.SUFFIXES, is_table_path(name)
     if columns and not is_table:
-        raise ValueError(f"`columns` are for a .csv table, `dataset` is {name!r}; leave them out")
+        raise ValueError(f"`columns` are for a table, `dataset` is {name!r}; leave them out")
     if is_table and binarize != "none":
         raise ValueError(f"`binarize` is {binarize!r}; the columns of a table are not binarised")
     if is_function_name(name):
@@ -184,11 +193,17 @@ def load_dataset(
     elif is_file:
         raw = files.load_file(name, allow_missing)
     elif is_table:
-        raw, found = tables.load_table(name, columns)
-        record = {"columns": [column.to_dict() for column in found]}
-        dataset = _finish(name, raw, binarize, int(binarize_seed), pixels=False)
-        record = {**dataset.record, **record}
-        return dataclasses.replace(dataset, columns=found, allow_missing=True, record=record)
+        table = tables.load_table(name, columns, table_form or Form())
+        dataset = _finish(name, table.data, binarize, int(binarize_seed), pixels=False)
+        record = {**dataset.record, "columns": [column.to_dict() for column in table.columns]}
+        if table.form.decimal or table.form.thousands:
+            marks = {"decimal": table.form.decimal, "thousands": table.form.thousands}
+            record["number_marks"] = marks
+        if table.ignored:
+            record["ignored_columns"] = list(table.ignored)
+        return dataclasses.replace(
+            dataset, columns=table.columns, allow_missing=True, record=record, notes=table.notes
+        )
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)
     else:
@@ -244,6 +259,7 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         record=record,
         columns=(),
         allow_missing=False,
+        notes=(),
     )
 
 

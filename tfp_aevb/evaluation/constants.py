@@ -32,6 +32,7 @@ def constant_bound(likelihood: Any, train: Observations, x: Observations) -> flo
     if kinds is None:
         return None
     fitted, scored = _rows(train), _rows(x)
+    volume = _take_logs(likelihood, fitted, scored)
     with np.errstate(invalid="ignore", divide="ignore"):
         known = ~np.isnan(fitted)
         count = known.sum(0)
@@ -50,7 +51,17 @@ def constant_bound(likelihood: Any, train: Observations, x: Observations) -> flo
             columns = np.array([k == kind for k in kinds])
             density = densities[kind]() if kind in densities else np.full(scored.shape, kind)
             log_prob = np.where(columns, density, log_prob)
-    return float(np.where(np.isnan(scored), 0.0, log_prob).sum(1).mean())
+    return float(np.where(np.isnan(scored), 0.0, log_prob - volume).sum(1).mean())
+
+
+def _take_logs(likelihood: Any, *parts: np.ndarray) -> np.ndarray:
+    """Takes logarithms of a table's positive columns in place; returns those of the last part."""
+    if not isinstance(likelihood, layers.MixedLikelihood):
+        return np.zeros(())
+    is_positive = np.array([column.kind == "positive" for column in likelihood.columns])
+    for values in parts:
+        values[:, is_positive] = np.log(values[:, is_positive])
+    return np.where(is_positive, parts[-1], 0.0)
 
 
 def _rows(x: Observations) -> np.ndarray:
@@ -63,7 +74,7 @@ def _kinds(likelihood: Any) -> list[Any] | None:
     """Returns each element's kind: a name, or the log density of all its values."""
     if isinstance(likelihood, layers.MixedLikelihood):
         return [
-            -math.log(column.size) if column.kind == "categorical" else column.kind
+            -math.log(column.size) if column.family == "categorical" else column.family
             for column in likelihood.columns
         ]
     kinds: list[tuple[type, Any]] = [

@@ -1,33 +1,38 @@
-"""What `impute` finds for a table, as text: the completed table, and what is known of each cell."""
+"""What `impute` finds for a table, as files: it completed, and what is known of each cell."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from tfp_aevb.data.columns import Column
-from tfp_aevb.data.tables import Cells, csv_text, is_missing
+from tfp_aevb.data.table_files import Cells
 from tfp_aevb.imputation.sampling import Imputation
 from tfp_aevb.layers.tables import Layout
+from tfp_aevb.utils.files import write_csv
 
 
-def completed_text(cells: Cells, columns: Sequence[Column], x: np.ndarray) -> str:
-    """Returns the file's text with its missing cells filled from `x` [N, D], others as they were.
+def write_completed(path: Path, cells: Cells, columns: Sequence[Column], x: np.ndarray) -> None:
+    """Writes a file's cells, the missing ones filled from `x` [N, D], the others as they were.
 
     Args:
+        path: of the .csv file to write.
         cells: of the file.
         columns: of `x`.
         x: numbers, see `estimates`.
     """
-    place = [[column.name for column in columns].index(name) for name in cells.names]
-
-    def rows() -> Iterator[list[str]]:
-        for texts, values in zip(cells.rows, x, strict=True):
-            yield [
-                columns[d].decode(float(values[d])) if is_missing(text) else text
-                for text, d in zip(texts, place, strict=True)
-            ]
-
-    return csv_text(cells.names, rows())
+    filled = []
+    for name, cell in cells.columns.items():
+        texts = cell.texts()
+        for d, column in enumerate(columns):
+            if column.name == name:
+                for n in np.flatnonzero(cell.missing):
+                    texts[n] = column.decode(float(x[n, d]))
+        filled.append(texts)
+    absent = [d for d, column in enumerate(columns) if column.name not in cells.columns]
+    filled += [[columns[d].decode(float(value)) for value in x[:, d]] for d in absent]
+    names = [*cells.names, *(columns[d].name for d in absent)]
+    write_csv(path, names, zip(*filled, strict=True))
 
 
 def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
@@ -35,18 +40,21 @@ def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
     values = np.empty([len(found.mean), len(columns)], np.float32)
     for d, (column, places) in enumerate(_places(columns)):
         mean = found.mean[:, places]
-        is_coded = column.kind == "categorical"
+        is_coded = column.family == "categorical"
         values[:, d] = mean.argmax(axis=1) if is_coded else mean[:, 0]
     return values
 
 
-def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation) -> str:
-    """Returns a .csv text with a line for each missing cell: estimate, uncertainty and draws.
+def write_uncertainty(
+    path: Path, y: np.ndarray, columns: Sequence[Column], found: Imputation
+) -> None:
+    """Writes a .csv file with a line for each missing cell: estimate, uncertainty and draws.
 
     The columns are row (from 0), column, estimate; mean and stddev of a real column or a count;
     probability of the estimate of a binary or categorical column; draw_0, draw_1, ...
 
     Args:
+        path: of the file.
         y: [N, D], NaN where a cell is missing.
         columns: of `y`.
         found: what `impute` made of it.
@@ -59,7 +67,7 @@ def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation
         for n, d in np.argwhere(np.isnan(y)):
             column, mean = columns[d], found.mean[n, places[d]]
             if column.categories:
-                top = max(mean) if column.kind == "categorical" else max(mean[0], 1.0 - mean[0])
+                top = max(mean) if column.family == "categorical" else max(mean[0], 1.0 - mean[0])
                 moments = ["", "", f"{top:.4g}"]
             else:
                 stddev = found.stddev[n, places[d]][0]
@@ -67,7 +75,7 @@ def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation
             draws = [column.decode(float(draw)) for draw in found.draws[:, n, d]]
             yield [str(n), column.name, column.decode(float(values[n, d])), *moments, *draws]
 
-    return csv_text([*names, *(f"draw_{s}" for s in range(len(found.draws)))], rows())
+    write_csv(path, [*names, *(f"draw_{s}" for s in range(len(found.draws)))], rows())
 
 
 def _places(columns: Sequence[Column]) -> Iterator[tuple[Column, slice]]:

@@ -11,6 +11,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
+from tfp_aevb.distributions.elements import ElementDistribution
 from tfp_aevb.distributions.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.likelihoods import Support
@@ -31,15 +32,17 @@ class Layout:
         starts = np.cumsum([0, *sizes[:-1]])
         owner = np.repeat(np.arange(len(columns)), sizes)
         within = np.arange(self.size) - starts[owner]
-        is_category = np.array([column.kind == "categorical" for column in columns])[owner]
+        is_category = np.array([column.family == "categorical" for column in columns])[owner]
         self._owner = owner
         self._category = np.where(is_category, within, -1).astype(np.float32)
         self._is_count = np.array([column.kind == "count" for column in columns])[owner]
+        self.is_positive = np.array([column.kind == "positive" for column in columns])
+        self._is_log = self.is_positive[owner]
         self._shift = np.array([column.shift for column in columns], np.float32)[owner]
         self._scale = np.array([column.scale for column in columns], np.float32)[owner]
 
         def of_kind(kind: str) -> np.ndarray:
-            return np.array([d for d, c in enumerate(columns) if c.kind == kind], np.int32)
+            return np.array([d for d, c in enumerate(columns) if c.family == kind], np.int32)
 
         self.real, self.count = of_kind("real"), of_kind("count")
         self.binary, self.categorical = of_kind("binary"), of_kind("categorical")
@@ -67,18 +70,23 @@ class Layout:
     def standardise(self, numbers: tf.Tensor) -> tf.Tensor:
         """Returns the P numbers of `expand` as networks see them: 0 for NaN, means of about 0."""
         values = tf.where(self._is_count, tf.math.log1p(numbers), numbers)
+        if self._is_log.any():
+            values = tf.where(
+                self._is_log, tf.math.log(tf.where(self._is_log, numbers, 1.0)), values
+            )
         values = (values - self._shift) / self._scale
         return tf.where(tf.math.is_nan(numbers), 0.0, values)
 
 
-class MixedColumns(tfd.Distribution):
+class MixedColumns(ElementDistribution):
     """Columns of a table given their parameters: batch shape [..., D], scalar events.
 
     The log density of NaN is 0, with a gradient of 0: a missing cell is marginalised.
 
     Args:
-        params: [..., P], as `Layout` has them: a standardised mean of a real column, a standardised
-            log mean of a count, the logit of a binary column, logits of categories.
+        params: [..., P], as `Layout` has them: a standardised mean of a real column, or of a
+            positive one's logarithm, a standardised log mean of a count, the logit of a binary
+            column, logits of categories.
         log_variance: [R] or [B, R], of the standardised real columns.
         log_dispersion: [C] or [B, C], of counts: negative binomial, variance
             mean + mean^2 / dispersion.
@@ -105,6 +113,7 @@ class MixedColumns(tfd.Distribution):
 
         self._shift = constants(layout.real, "shift")
         self._scale = constants(layout.real, "scale")
+        self._logarithmic = layout.is_positive[layout.real]
         self._loc = take(layout.starts[layout.real])  # standardised
         self._log_variance = bounded_log_variance(log_variance) * tf.ones_like(self._loc)
         log_rate = take(layout.starts[layout.count]) * constants(layout.count, "scale")
@@ -115,14 +124,7 @@ class MixedColumns(tfd.Distribution):
         self._logits = take(layout.starts[layout.binary])
         category_logits = tf.where(layout.is_real_category, take(layout.categories), -1e9)
         self._log_probs = tf.nn.log_softmax(category_logits)  # [..., C, K]
-        super().__init__(
-            dtype=params.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(params.dtype, parameters, name)
 
     def _batch_shape(self) -> tf.TensorShape:
         return self._params.shape[:-1].concatenate([len(self._layout.columns)])
@@ -130,17 +132,17 @@ class MixedColumns(tfd.Distribution):
     def _batch_shape_tensor(self, **_: Any) -> tf.Tensor:
         return tf.concat([tf.shape(self._params)[:-1], [len(self._layout.columns)]], axis=0)
 
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self, **_: Any) -> tf.Tensor:
-        return tf.zeros([0], tf.int32)
-
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         missing = tf.math.is_nan(x)
         fallback = np.array(  # where every kind's density is finite, with its gradient
-            [c.shift if c.kind == "real" else 0.0 for c in self._layout.columns], np.float32
+            [c.shift if c.family == "real" else 0.0 for c in self._layout.columns], np.float32
         )
+        volume = None  # log |d log(x) / dx| of positive columns
+        if self._layout.is_positive.any():
+            is_log = self._layout.is_positive & ~missing
+            logs = tf.math.log(tf.where(is_log & (x > 0.0), x, 1.0))
+            volume = tf.where(is_log & ~(x > 0.0), -math.inf, -logs)
+            x = tf.where(is_log, logs, x)
         known = tf.where(missing, fallback, x)
 
         def take(places: np.ndarray) -> tf.Tensor:
@@ -161,7 +163,9 @@ class MixedColumns(tfd.Distribution):
         category = tf.reduce_sum(hot * self._log_probs, axis=-1)
         category = tf.where(tf.reduce_any(hot > 0.0, axis=-1), category, -math.inf)
         parts = tf.concat([real - np.log(self._scale), count, binary, category], axis=-1)
-        return tf.where(missing, 0.0, tf.gather(parts, self._layout.columns_by_kind, axis=-1))
+        found = tf.gather(parts, self._layout.columns_by_kind, axis=-1)
+        found = found if volume is None else found + volume
+        return tf.where(missing, 0.0, found)
 
     def _sample_n(self, n: int | tf.Tensor, seed: Any = None) -> tf.Tensor:
         seeds = tfp.random.split_seed(seed, n=4)
@@ -180,29 +184,53 @@ class MixedColumns(tfd.Distribution):
 
     def _mean(self) -> tf.Tensor:
         category = tf.cast(_argmax(self._log_probs), self.dtype)
-        return self._joined(self._loc, self._rate, tf.sigmoid(self._logits), category)
+        real, _ = self._real_moments()
+        binary = tf.sigmoid(self._logits)
+        return self._in_order(real, self._rate, binary, category)
 
     def _joined(
         self, real: tf.Tensor, count: tf.Tensor, binary: tf.Tensor, category: tf.Tensor
     ) -> tf.Tensor:
         """Returns values by kind, the real ones standardised, in the columns' order."""
         real = self._shift + self._scale * real
+        if self._logarithmic.any():
+            real = tf.where(self._logarithmic, tf.exp(real), real)
+        return self._in_order(real, count, binary, category)
+
+    def _in_order(
+        self, real: tf.Tensor, count: tf.Tensor, binary: tf.Tensor, category: tf.Tensor
+    ) -> tf.Tensor:
         parts = tf.concat([real, count, binary, category], axis=-1)
         return tf.gather(parts, self._layout.columns_by_kind, axis=-1)
+
+    def _real_moments(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns mean and variance of the real columns, those of log-normal ones of x itself."""
+        mean = self._shift + self._scale * self._loc
+        variance = tf.square(self._scale) * tf.exp(self._log_variance)
+        if self._logarithmic.any():
+            # Within what float32 holds: a variance of the logarithm may be anything.
+            log_mean = tf.minimum(mean + 0.5 * variance, 40.0)
+            spread = tf.math.expm1(tf.minimum(variance, 8.0))
+            skewed = tf.exp(log_mean)
+            mean, variance = (
+                tf.where(self._logarithmic, skewed, mean),
+                tf.where(self._logarithmic, tf.square(skewed) * spread, variance),
+            )
+        return mean, variance
 
     def moments(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns mean and variance [..., P] of `Layout.expand`, given what is not NaN in `x`.
 
         Of a category that is its probability p, and p (1 - p).
         """
-        real = self._shift + self._scale * self._loc
+        real, real_variance = self._real_moments()
         binary = tf.sigmoid(self._logits)
         every = tf.exp(self._log_probs)
         flat = tf.reshape(every, tf.concat([tf.shape(every)[:-2], [-1]], axis=0))
         category = tf.gather(flat, np.flatnonzero(self._layout.is_real_category), axis=-1)
         means = [real, self._rate, binary, category]
         variances = [
-            tf.square(self._scale) * tf.exp(self._log_variance),
+            real_variance,
             self._counts.variance(),
             binary * (1.0 - binary),
             category * (1.0 - category),
@@ -226,7 +254,8 @@ def _argmax(values: tf.Tensor) -> tf.Tensor:
 class MixedLikelihood(NetworkDistribution):
     """p(x|z) of a table: independent columns given z, each of its own kind.
 
-    Gaussian real columns, negative binomial counts, Bernoulli binary and categorical columns. NaN
+    Gaussian real columns and dates, log-normal positive ones, negative binomial counts, Bernoulli
+    binary and categorical columns (ordinal ones by the same density). NaN
     in x is a missing cell: log p(x|z) is that of the others, so that bounds are on log p of what is
     observed. A Gaussian's variance and a count's dispersion belong to the column, whatever z.
     Values are nats in the columns' own units: densities of real columns, probabilities of others.

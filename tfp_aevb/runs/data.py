@@ -1,5 +1,7 @@
 """The data of a run, as its settings name them."""
 
+import csv
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,18 +9,25 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_aevb.data.binarize import binarize_pixels
+from tfp_aevb.data.cells import Form
 from tfp_aevb.data.columns import as_columns
 from tfp_aevb.data.dataset import Dataset, Split, StreamOptions, load_dataset
 from tfp_aevb.data.function_stream import is_function_name
 from tfp_aevb.data.observations import Observations, read_values
-from tfp_aevb.data.tables import read_table
+from tfp_aevb.data.table_files import Cells, read_cells
+from tfp_aevb.data.tables import Others, encode
 from tfp_aevb.data.tfds_stream import train_in_order
 from tfp_aevb.runs.settings.config import TrainConfig
 from tfp_aevb.utils.seeds import as_seed
 
 
-def load_data(config: TrainConfig) -> Dataset:
+def load_data(config: TrainConfig, record: dict[str, Any] | None = None) -> Dataset:
     """Loads the data of a run, binarised as it says.
+
+    Args:
+        config: the settings of the run.
+        record: what a run that is gone on with recorded of its data: its table's columns are of
+            the kinds that they were.
 
     Raises:
         ValueError: if there are fewer training examples than asked for, and as `load_dataset`.
@@ -30,12 +39,22 @@ def load_data(config: TrainConfig) -> Dataset:
         binarize_seed=config.seed,
         pixels=config.reads_pixels,
         stream=StreamOptions(config.shuffle_buffer, config.seed) if config.is_streamed else None,
-        columns=config.columns,
+        columns=as_columns(record["columns"]) if record and "columns" in record else config.columns,
+        table_form=table_form(config) if config.likelihood == "mixed" else None,
         allow_missing=config.missing != "refuse",
     )
     if config.num_train:
         dataset = dataset.with_num_train(config.num_train)
     return dataset.with_validation_in_train() if config.train_on_validation else dataset
+
+
+def table_form(config: TrainConfig) -> Form:
+    """Returns how a run's table is written, as far as its settings say."""
+    words = next(csv.reader([config.missing_values or ""]), [])
+    missing = tuple(word.strip() for word in words)
+    return Form(
+        config.separator, config.decimal, config.thousands, config.encoding, missing, config.header
+    )
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:
@@ -94,17 +113,38 @@ def streamed_parts(
         yield observations(Split(x, None), dataset)
 
 
-def table_input(path: str, record: dict[str, Any]) -> Observations:
-    """Reads a .csv table of the columns that a run was trained on, for a verb's --input.
+def table_input(
+    path: str, config: TrainConfig, record: dict[str, Any], options: Any = None
+) -> tuple[Observations, Cells]:
+    """Reads a table of the columns that a run was trained on, for a verb's --input.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the run's data are no table, or the file is not such a table.
+
+    Args:
+        path: of the file; it may be separated and encoded otherwise than the run's table.
+        config: the settings of the run.
+        record: of its data.
+        options: flags that say what is done about other columns and categories; see `Others`.
+
+    Returns:
+        The rows, and the cells that they are of.
     """
     if "columns" not in record:
         raise ValueError(f"--input {path} is a table, and the run was not trained on one")
-    table = read_table(path, columns=as_columns(record["columns"]))
-    return Observations(table.x, allow_missing=True)
+    form = table_form(config)
+    cells = read_cells(
+        path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
+    )
+    rules = {
+        name: getattr(options, name)
+        for name in ("extra_columns", "absent_columns", "unknown_category")
+        if options is not None
+    }
+    others = Others(ignored=tuple(record.get("ignored_columns", ())), **rules)
+    x = encode(cells, as_columns(record["columns"]), others)
+    return Observations(x, allow_missing=True), cells
 
 
 def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:
@@ -120,7 +160,8 @@ def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
     """The record without where the data came from: the same data may lie elsewhere."""
-    return {name: value for name, value in record.items() if name != "source"}
+    # How numbers are written does not change them.
+    return {k: value for k, value in record.items() if k not in ("source", "number_marks")}
 
 
 def _is_drawn_at_each_use(dataset: Dataset) -> bool:

@@ -167,7 +167,9 @@ def load_run_data(config: TrainConfig, run: Workdir, data_dir: str | None = None
     Raises:
         ValueError: if the data are not the run's.
     """
-    dataset = load_data(dataclasses.replace(config, data_dir=data_dir or config.data_dir))
+    dataset = load_data(
+        dataclasses.replace(config, data_dir=data_dir or config.data_dir), run.read()[1]
+    )
     check_data(config, dataset, run.read()[1])
     return dataset
 

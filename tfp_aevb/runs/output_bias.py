@@ -125,11 +125,12 @@ def _mixed(likelihood: layers.MixedLikelihood, x: np.ndarray) -> np.ndarray:
         seen = values[~np.isnan(values)]
         if not seen.size:
             parts.append(np.zeros(column.size))
-        elif column.kind == "categorical":
+        elif column.family == "categorical":
             parts.append(_log_frequencies(seen, column.size))
-        elif column.kind == "binary":
+        elif column.family == "binary":
             parts.append(_logit(seen.mean(keepdims=True)))
         else:
+            seen = np.log(seen) if column.kind == "positive" else seen
             mean = seen.mean(keepdims=True)
             mean = np.log(np.maximum(mean, MARGIN)) if column.kind == "count" else mean
             parts.append((mean - column.shift) / column.scale)

@@ -79,8 +79,9 @@ def train_and_evaluate(
         with contextlib.ExitStack() as stack:
             run = Workdir(workdir)
             step = _check_resumable(config, run)
-            dataset = load_data(config)
-            check_data(config, dataset, run.read()[1] if step is not None else None)
+            saved = run.read()[1] if step is not None else None
+            dataset = load_data(config, saved)
+            check_data(config, dataset, saved)
             shared = Checkpoints(run.checkpoints, run.metrics)
             build_run_model = partial(
                 build_model, config, dataset.event_shape, dataset.num_data, data_record(dataset)
@@ -94,7 +95,8 @@ def train_and_evaluate(
                 run.check_config(config)  # again: another process may have been faster
                 if config.progress:
                     names = device_names(strategy)
-                    say(f"{run.path}: training on {names}")
+                    for line in (f"{run.path}: training on {names}", *dataset.notes):
+                        say(line)
                 run.write_config(config, data_record(dataset))
             else:  # what it writes and says is nobody's
                 config = dataclasses.replace(config, progress=False)

@@ -14,6 +14,12 @@ from tfp_aevb.runs.workdir import Workdir
 OTHER_VALUES = {
     "dataset": "mnist",
     "columns": "a:real",
+    "separator": ";",
+    "decimal": ",",
+    "thousands": ",",
+    "encoding": "latin-1",
+    "missing_values": "-999,?",
+    "header": False,
     "num_train": 17,
     "train_on_validation": True,
     "data_dir": "elsewhere",
@@ -79,10 +85,17 @@ OTHER_VALUES = {
 }
 # Wake-sleep, and a sampled KL, take no weights of the KL; a stream cannot be added to.
 KL_SETTINGS = ("kl_weight", "kl_warmup_steps", "free_bits")
+TABLE = {"dataset": "a.csv", "likelihood": "mixed", "binarize": "none"}
 # What a setting needs beside it.
 NEEDS: dict[str, dict[str, Any]] = {
     "train_on_validation": {"eval_split": "test"},
-    "columns": {"dataset": "a.csv", "likelihood": "mixed", "binarize": "none"},
+    "columns": TABLE,
+    "separator": TABLE,
+    "decimal": TABLE,
+    "thousands": TABLE,
+    "encoding": TABLE,
+    "missing_values": TABLE,
+    "header": TABLE,
     "shuffle_buffer": {"stream": True},
     "categories": {"likelihood": "categorical", "binarize": "none"},
     "decoder_variance": {"likelihood": "gaussian", "binarize": "none"},

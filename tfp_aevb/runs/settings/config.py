@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tfp_aevb.data.table_files import is_table_path
 from tfp_aevb.runs.settings.choices import SUPPORTS
 from tfp_aevb.runs.settings.effects import unused
 from tfp_aevb.runs.settings.record import Settings
@@ -41,7 +42,7 @@ class TrainConfig(Settings):
             raise ValueError(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         parse_variance(self.decoder_variance)
         path = from_home(self.dataset)  # to be found from any folder later
-        is_file = path.suffix.lower() in (".npy", ".npz", ".csv")
+        is_file = path.suffix.lower() in (".npy", ".npz") or is_table_path(path.name)
         if is_file or (path / "dataset_info.json").is_file():
             object.__setattr__(self, "dataset", str(path.absolute()))
         if self.warm_start:

@@ -49,6 +49,7 @@ DRAWS_OF_Z = OnlyIf(
     lambda settings: ABLATIONS.get(settings["method"], (True, True))[0],
     lambda settings: f"a method that draws z, not {settings['method']}",
 )
+TABLE = chosen(likelihood=("mixed",))
 TFDS_STREAM = OnlyIf(
     lambda settings: settings["stream"] and not is_function_name(str(settings["dataset"])),
     lambda _: "a TFDS set read by --stream",

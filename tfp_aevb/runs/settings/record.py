@@ -18,6 +18,7 @@ from tfp_aevb.runs.settings.effects import (
     DRAWS_OF_Z,
     ENCODER,
     POINT_ESTIMATES,
+    TABLE,
     TFDS_STREAM,
     UPPER_LEVELS,
     OnlyIf,
@@ -67,7 +68,8 @@ class Settings:
     dataset: str = _setting(
         "mnist_5k",
         "mnist_5k (embedded, no download), frey_face, the name of a TFDS image set or the folder "
-        "of a prepared one, a .npy or .npz file, a .csv table (with --likelihood=mixed), or "
+        "of a prepared one, a .npy or .npz file, a table (.csv or .tsv, perhaps .gz, .parquet, "
+        ".feather; with --likelihood=mixed), or "
         "module:function for a stream of your own",
     )
     likelihood: str = _setting(
@@ -297,11 +299,42 @@ class Settings:
     # data
     columns: str | None = _setting(
         None,
-        "kinds of a table's columns, name:kind,..., of real, binary, count and categorical; by "
-        "default binary with two different values, count for whole numbers from 0 whose variance "
-        "is at least their mean, real for other numbers, categorical for text",
+        "kinds of a table's columns, name:kind,..., of real, positive (log-normal), date, count, "
+        "binary, categorical, ordinal or ordinal(low<middle<high), and ignore; others are found "
+        "from the cells, and printed with the reason",
         group="data",
-        only_if=chosen(likelihood=("mixed",)),
+        only_if=TABLE,
+    )
+    separator: str | None = _setting(
+        None, "between a table's cells, e.g. ; or tab; default: found", group="data", only_if=TABLE
+    )
+    decimal: str | None = _setting(
+        None,
+        "decimal mark of a table's numbers; default: found",
+        (".", ","),
+        group="data",
+        only_if=TABLE,
+    )
+    thousands: str | None = _setting(
+        None,
+        "mark between groups of three digits in a table; default: found if it is a comma",
+        group="data",
+        only_if=TABLE,
+    )
+    encoding: str | None = _setting(
+        None, "of a table's text, e.g. latin-1; default: UTF-8", group="data", only_if=TABLE
+    )
+    missing_values: str | None = _setting(
+        None,
+        "texts that say a table's cell is missing, besides nothing, NA and NaN, e.g. -999,NULL,?",
+        group="data",
+        only_if=TABLE,
+    )
+    header: bool = _setting(
+        True,
+        "whether the first line of a table has the columns' names; else they are c1, c2, ...",
+        group="data",
+        only_if=TABLE,
     )
     data_dir: str | None = _setting(
         None,

@@ -1,8 +1,9 @@
 """Which settings of a run go together. Does not import TensorFlow."""
 
 import dataclasses
-from pathlib import Path
 
+from tfp_aevb.data.cells import Form
+from tfp_aevb.data.table_files import is_table_path
 from tfp_aevb.runs.settings.choices import ABLATIONS
 from tfp_aevb.runs.settings.effects import unused
 from tfp_aevb.runs.settings.part_rules import check_parts
@@ -25,6 +26,8 @@ def check_together(config: Settings) -> None:
 
 
 def _check_data(config: Settings) -> None:
+    if config.likelihood == "mixed":
+        Form(config.separator, config.decimal, config.thousands)  # which checks them
     if config.train_on_validation and (config.is_streamed or config.eval_split != "test"):
         raise ValueError(
             "--train_on_validation needs data in memory, not a stream, and --eval_split=test"
@@ -82,11 +85,11 @@ def _check_objective(config: Settings) -> None:
 
 
 def _check_networks(config: Settings) -> None:
-    is_table = Path(config.dataset).suffix.lower() == ".csv"
+    is_table = is_table_path(config.dataset)
     if is_table != (config.likelihood == "mixed"):
         raise ValueError(
-            "a .csv table needs --likelihood=mixed, and that a table; got "
-            f"--dataset={config.dataset} --likelihood={config.likelihood}"
+            "a table (.csv, .tsv, .parquet, .feather) needs --likelihood=mixed, and that a table; "
+            f"got --dataset={config.dataset} --likelihood={config.likelihood}"
         )
     if config.network == "conv" and (config.method == "full_vb" or is_table):
         what = "a table" if is_table else "--method=full_vb"
