@@ -43,6 +43,13 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "num_datapoints", None, "score the first so many only", lower_bound=1, flag_values=values
     )
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "column of a table of --input that says how often each row counts in the mean; --weights= "
+        "without a name: once; default: as the run was trained",
+        flag_values=values,
+    )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
     flags.DEFINE_integer("seed", 0, "seed of the samples", lower_bound=0, flag_values=values)
     flags.DEFINE_string(
@@ -63,6 +70,11 @@ def run(options: SimpleNamespace, results: Results) -> int:
     flags_lib.check_table_rules(options)
     if options.input and options.split:
         raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
+    if options.weights and not options.input:
+        raise flags_lib.UsageError(
+            "--weights names a column of a table of --input; the run's own data have the weights "
+            "that it was trained with, or none by --weights="
+        )
 
     from tfp_aevb.commands.runtime import start
 
@@ -72,11 +84,15 @@ def run(options: SimpleNamespace, results: Results) -> int:
     from tfp_aevb.runs.finish import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
+    weights = config.weights if options.weights is None else options.weights
     if options.input:
-        x, _ = table_input(options.input, config, run_dir.read()[1], options)
+        x, _ = table_input(options.input, config, run_dir.read()[1], options, weights)
     else:
-        x = load_run_split(config, run_dir, options.split or "test", options.data_dir)
+        split = options.split or "test"
+        x = load_run_split(config, run_dir, split, options.data_dir, weighted=bool(weights))
     x = x[: options.num_datapoints]
+    if weights:
+        results.line(f"each datapoint counts as often as {weights!r} says")
     found = []
     for name in options.estimator:
         num_samples = options.num_samples or DEFAULT_SAMPLES[name]
@@ -85,6 +101,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
     results.add(
         data=options.input or options.split or "test",
         seed=options.seed,
+        weights=weights or None,
         scores=[scores.to_dict() for scores in found],
     )
     for scores in found:

@@ -1,11 +1,12 @@
 """The user's own arrays, from .npy and .npz files."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tfp_aevb.data import arrays, npy, splits
+from tfp_aevb.data.weights import as_weights
 
 SUFFIXES = (".npy", ".npz")
 _ALIASES = {
@@ -13,16 +14,16 @@ _ALIASES = {
     "validation": ("validation", "val", "valid"),
     "test": ("test",),
 }
-# Array name in an .npz file -> (split, whether it holds labels).
+# Array name in an .npz file -> (split, what it holds of it).
 _NPZ_NAMES = {
-    prefix + alias: (split, prefix in ("labels_", "y_"))
+    prefix + alias: (split, "labels" if prefix in ("labels_", "y_") else "examples")
     for split, aliases in _ALIASES.items()
     for alias in aliases
     for prefix in ("", "x_", "labels_", "y_")
 }
 
 
-def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
+def load_file(name: str, allow_missing: bool = False, weights: str | None = None) -> splits.RawData:
     """Reads a .npy file (one array, to be split) or a .npz file (arrays named for splits).
 
     A .npz file holds `train` (or `x_train`), and may hold `validation`, `test` (or `x_val`,
@@ -32,6 +33,8 @@ def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
     Args:
         name: path of the file.
         allow_missing: accept NaN, for what is missing.
+        weights: of a .npz file, the name of arrays `NAME_train` (or `NAME`), `NAME_validation` and
+            `NAME_test` that say how often each example counts; one for each split in the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -44,9 +47,15 @@ def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
     if not path.is_file():
         raise ValueError(f"{where} is not a file; expected a .npy or .npz file")
     if path.suffix.lower() == ".npy":
-        pixels, labels = {"train": npy.read_file(path, where)}, dict[str, np.ndarray]()
+        found = {"examples": {"train": npy.read_file(path, where)}}
     else:
-        pixels, labels = _read_npz(path, where)
+        found = _read_npz(path, where, weights)
+    pixels, labels = found["examples"], found.get("labels", {})
+    if weights and set(found.get("weights", {})) != set(pixels):
+        raise ValueError(
+            f"{where} must hold weights for each of its splits {sorted(pixels)}, as arrays "
+            f"{weights}_train and so on; it has them for {sorted(found.get('weights', {}))}"
+        )
 
     compact = {
         key: arrays.compact_array(x, f"{where}, {key}", allow_missing) for key, x in pixels.items()
@@ -59,41 +68,59 @@ def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
                 f"{where}, {key}: examples are {x.dtype} of shape {x.shape[1:]}, those of train "
                 f"{compact['train'].dtype} of shape {shape}; expected the same in every split"
             )
-        found = labels.get(key)
-        if found is not None:
-            found = arrays.compact_labels(found, len(x), f"{where}, labels of {key}")
-        given[key] = splits.Split(x.reshape(len(x), -1), found)
+        classes, counts = labels.get(key), None
+        if classes is not None:
+            classes = arrays.compact_labels(classes, len(x), f"{where}, labels of {key}")
+        if weights:
+            try:
+                counts = as_weights(found["weights"][key], len(x))
+            except ValueError as error:
+                raise ValueError(f"{where}, {weights} of {key}: {error}") from None
+        given[key] = splits.Split(x.reshape(len(x), -1), classes, counts)
     complete, rule = splits.complete_splits(given, where)
     return splits.RawData(complete, arrays.image_shape_of(shape), f"file {name}", rule)
 
 
 def _read_npz(
-    path: pathlib.Path, where: str
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The arrays of pixels and of labels, by split."""
-    pixels: dict[str, np.ndarray] = {}
-    labels: dict[str, np.ndarray] = {}
-    for name, array in npy.read_archive(path, where, _check_names(where)).items():
-        split, is_labels = _NPZ_NAMES[name]
-        target = labels if is_labels else pixels
+    path: pathlib.Path, where: str, weights: str | None
+) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of examples, labels and weights, each by split."""
+    names = dict(_NPZ_NAMES)
+    if weights:
+        own = {
+            f"{weights}_{alias}": (s, "weights") for s, known in _ALIASES.items() for alias in known
+        }
+        own[weights] = ("train", "weights")
+        if set(own) & set(names):
+            raise ValueError(
+                f"{where}: weights cannot be named {weights!r}, as examples or labels are"
+            )
+        names |= own
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in npy.read_archive(path, where, _check_names(where, names)).items():
+        split, content = names[name]
+        target = found.setdefault(content, {})
         if split in target:
             raise ValueError(f"{where} holds two arrays for {split}; keep one of them")
         target[split] = array
-    orphans = sorted(set(labels) - set(pixels))
-    if orphans:
-        raise ValueError(f"{where} holds labels of {orphans[0]} but no examples; add the examples")
-    return pixels, labels
+    for content in found:
+        orphans = sorted(set(found[content]) - set(found["examples"]))
+        if orphans:
+            raise ValueError(
+                f"{where} holds {content} of {orphans[0]} but no examples; add the examples"
+            )
+    return found
 
 
-def _check_names(where: str) -> Callable[[list[str]], None]:
+def _check_names(where: str, known: Mapping[str, tuple[str, str]]) -> Callable[[list[str]], None]:
     """Returns what refuses an archive by its arrays' names, before any is read."""
 
     def check(names: list[str]) -> None:
-        if set(names) - set(_NPZ_NAMES) or not {"train", "x_train"} & set(names):
+        if set(names) - set(known) or not {"train", "x_train"} & set(names):
             raise ValueError(
                 f"{where} holds arrays {sorted(names)}; expected `train` and optionally "
                 f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` "
-                f"(or x_train, y_train, x_val, ...) and no others"
+                f"(or x_train, y_train, x_val, ...) and no others but those that --weights names"
             )
 
     return check

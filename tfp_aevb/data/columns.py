@@ -180,15 +180,26 @@ def _row_shown(values: np.ndarray, row: int) -> str:
     return f"row {row}: {values[row]:.6g}"
 
 
-def standardised(columns: Sequence[Column], x: np.ndarray) -> tuple[Column, ...]:
-    """Returns the columns with the mean and standard deviation of `x` [N, D] as constants."""
+def standardised(
+    columns: Sequence[Column], x: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[Column, ...]:
+    """Returns the columns with the mean and standard deviation of `x` [N, D] as constants.
+
+    Rows count as often as `weights` [N] say; by default once.
+    """
     found = []
+    counts = np.ones(len(x)) if weights is None else weights
     for column, values in zip(columns, x.astype(np.float64).T, strict=True):
-        seen = values[~np.isnan(values)]
+        known = ~np.isnan(values) & (counts > 0.0)
+        seen = values[known]
         if column.family in ("real", "count") and seen.size:
             if column.kind in ("count", "positive"):
                 seen = (np.log1p if column.kind == "count" else np.log)(seen)
-            shift, scale = float(seen.mean()), float(seen.std())
+            if weights is None:
+                shift, scale = float(seen.mean()), float(seen.std())
+            else:
+                shift = float(np.average(seen, weights=counts[known]))
+                scale = math.sqrt(np.average((seen - shift) ** 2, weights=counts[known]))
             column = dataclasses.replace(column, shift=shift, scale=scale or 1.0)
         found.append(column)
     return tuple(found)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,8 @@ class Dataset:
 
     @property
     def num_data(self) -> int | None:
-        """N: how many different examples there are to learn from; None if it is not known."""
-        return self.stream.num_data if self.stream else len(self.train.x)
+        """How many different examples there are to learn from; None if it is not known."""
+        return self.stream.num_data if self.stream else self.train.num_used
 
     def with_num_train(self, num_train: int) -> "Dataset":
         """Returns the data with the first `num_train` training examples alone.
@@ -90,15 +90,13 @@ class Dataset:
         """
         if self.stream:
             raise ValueError("`num_train` is for data in memory, not for a stream")
-        x, labels = self.train.x, self.train.labels
-        if not 0 < num_train <= len(x):
+        count = len(self.train.x)
+        if not 0 < num_train <= count:
             raise ValueError(
-                f"`num_train` is {num_train}, and {self.name} has {len(x)} training examples; "
-                f"expected 1 to {len(x)}"
+                f"`num_train` is {num_train}, and {self.name} has {count} training examples; "
+                f"expected 1 to {count}"
             )
-        return self._with_train(
-            Split(x[:num_train], None if labels is None else labels[:num_train])
-        )
+        return self._with_train(self.train.take(slice(num_train)))
 
     def with_validation_in_train(self) -> "Dataset":
         """Returns the data with the validation examples after the training ones, and as they were.
@@ -110,10 +108,7 @@ class Dataset:
         """
         if self.stream:
             raise ValueError("validation examples are put to data in memory, not to a stream")
-        parts = (self.train, self.validation)
-        labels = [part.labels for part in parts if part.labels is not None]
-        x = np.concatenate([part.x for part in parts])
-        return self._with_train(Split(x, np.concatenate(labels) if len(labels) == 2 else None))
+        return self._with_train(self.train.followed_by(self.validation))
 
     def _with_train(self, train: Split) -> "Dataset":
         record = {
@@ -121,6 +116,9 @@ class Dataset:
             "split_sizes": {**self.record["split_sizes"], "train": len(train.x)},
             "sha256": {**self.record["sha256"], "train": _sha256(train.x)},
         }
+        if "weights" in record:
+            parts = {"train": train, "validation": self.validation, "test": self.test}
+            record["weights"] = _weights_record(record["weights"]["name"], parts)
         return dataclasses.replace(self, train=train, record=record)
 
 
@@ -135,6 +133,7 @@ def load_dataset(
     columns: str | Sequence[Column] | None = None,
     table_form: Form | None = None,
     allow_missing: bool = False,
+    weights: str | None = None,
 ) -> Dataset:
     """Loads a data set, splits it by a fixed rule where its source does not, and binarises it.
 
@@ -153,6 +152,8 @@ def load_dataset(
             `tables.load_table`.
         table_form: how a table's file is written, where that is stated.
         allow_missing: accept NaN in arrays, for models that marginalise it; tables always may.
+        weights: the column of a table, or the name of the arrays in an .npz file, that say how
+            often each example counts; see `load_file`.
 
     Returns:
         The data set, its examples flattened: [N, D].
@@ -177,6 +178,10 @@ def load_dataset(
     is_file, is_table = suffix in files.SUFFIXES, is_table_path(name)
     if columns and not is_table:
         raise ValueError(f"`columns` are for a table, `dataset` is {name!r}; leave them out")
+    if weights and not (is_table or suffix == ".npz"):
+        raise ValueError(
+            f"`weights` are a table's column or arrays of an .npz file, `dataset` is {name!r}"
+        )
     if is_table and binarize != "none":
         raise ValueError(f"`binarize` is {binarize!r}; the columns of a table are not binarised")
     if is_function_name(name):
@@ -191,10 +196,10 @@ def load_dataset(
     elif name == "mnist_5k":
         raw = embedded.load_mnist_5k()
     elif is_file:
-        raw = files.load_file(name, allow_missing)
+        raw = files.load_file(name, allow_missing, weights)
     elif is_table:
-        table = tables.load_table(name, columns, table_form or Form())
-        dataset = _finish(name, table.data, binarize, int(binarize_seed), pixels=False)
+        table = tables.load_table(name, columns, table_form or Form(), weights)
+        dataset = _finish(name, table.data, binarize, int(binarize_seed), False, weights)
         record = {**dataset.record, "columns": [column.to_dict() for column in table.columns]}
         if table.form.decimal or table.form.thousands:
             marks = {"decimal": table.form.decimal, "thousands": table.form.thousands}
@@ -208,11 +213,13 @@ def load_dataset(
         raw = tfds_sets.load_frey_face(data_dir)
     else:
         raw = tfds_sets.load_tfds(name, data_dir)
-    dataset = _finish(name, raw, binarize, int(binarize_seed), pixels)
+    dataset = _finish(name, raw, binarize, int(binarize_seed), pixels, weights)
     return dataclasses.replace(dataset, allow_missing=allow_missing)
 
 
-def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool) -> Dataset:
+def _finish(
+    name: str, raw: splits.RawData, method: str, seed: int, pixels: bool, weights: str | None
+) -> Dataset:
     """Scales and binarises the splits, and writes the record."""
     if raw.stream and method == "static":
         raise ValueError(
@@ -222,8 +229,8 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
     scale = _scale([split.x for split in raw.splits.values()]) if pixels else 1.0
     was_binary = all(binarize_lib.is_binary(split.x, scale) for split in raw.splits.values())
     done = {
-        key: Split(
-            binarize_lib.binarize_pixels(split.x, scale, method, [seed, index]), split.labels
+        key: dataclasses.replace(
+            split, x=binarize_lib.binarize_pixels(split.x, scale, method, [seed, index])
         )
         for index, (key, split) in enumerate((key, raw.splits[key]) for key in splits.SPLIT_NAMES)
     }
@@ -237,6 +244,8 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         "already_binary": was_binary,
         "sha256": {key: _sha256(split.x) for key, split in done.items()},
     }
+    if weights:
+        record["weights"] = _weights_record(weights, done)
     seen_scale = 1.0 if method in ("threshold", "static") else scale
     stream = raw.stream
     if stream:
@@ -277,6 +286,15 @@ def _scale(values: list[np.ndarray]) -> float:
     """255 for 8-bit pixels, 1 for floats and for integers that are all 0 or 1."""
     is_pixels = values[0].dtype == np.uint8 and max(int(x.max()) for x in values) > 1
     return 255.0 if is_pixels else 1.0
+
+
+def _weights_record(name: str, parts: Mapping[str, Split]) -> dict[str, Any]:
+    """What a run records of its weights: `total_train` is N, each example as often as it counts."""
+    return {
+        "name": name,
+        "total_train": float(np.asarray(parts["train"].weights).sum()),
+        "sha256": {key: _sha256(np.asarray(split.weights)) for key, split in parts.items()},
+    }
 
 
 def _sha256(x: np.ndarray) -> str:

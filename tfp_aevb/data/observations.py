@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.data.batch_parts import as_weights
 from tfp_aevb.data.host_arrays import is_array_like, numeric_array
 from tfp_aevb.data.value_checks import check_unit_range, check_values
+from tfp_aevb.data.weights import as_weights
 from tfp_aevb.distributions.noise import uniform_like
 
 _PART = 1 << 18

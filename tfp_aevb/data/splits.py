@@ -19,14 +19,34 @@ class Split:
     Attributes:
         x: [N, D] uint8 or float32, each example flattened row by row.
         labels: [N] int64, or None when the source has none.
+        weights: [N] float64, how often each example counts; None: once.
     """
 
     x: np.ndarray
     labels: np.ndarray | None
+    weights: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> "Split":
+    def take(self, rows: np.ndarray | slice) -> "Split":
         """The split made of these rows, in this order."""
-        return Split(self.x[rows], None if self.labels is None else self.labels[rows])
+        labels, weights = (None if part is None else part[rows] for part in self._beside)
+        return Split(self.x[rows], labels, weights)
+
+    def followed_by(self, other: "Split") -> "Split":
+        """The examples of this split, then those of another; labels only if both have some."""
+        labels, weights = (
+            None if first is None or second is None else np.concatenate([first, second])
+            for first, second in zip(self._beside, other._beside, strict=True)
+        )
+        return Split(np.concatenate([self.x, other.x]), labels, weights)
+
+    @property
+    def num_used(self) -> int:
+        """How many examples count."""
+        return len(self.x) if self.weights is None else int((self.weights > 0.0).sum())
+
+    @property
+    def _beside(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self.labels, self.weights
 
 
 @dataclasses.dataclass(frozen=True)

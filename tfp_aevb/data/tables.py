@@ -13,6 +13,7 @@ from tfp_aevb.data.columns import IGNORE, KINDS, Column, shown, standardised
 from tfp_aevb.data.kinds import Found, find_column, likely_cause, refuse_useless
 from tfp_aevb.data.splits import RawData, Split, complete_splits
 from tfp_aevb.data.table_files import Cells, read_cells
+from tfp_aevb.data.weights import as_weights
 from tfp_aevb.utils.files import write_csv
 
 
@@ -100,6 +101,7 @@ def load_table(
     name: str,
     kinds: str | Sequence[Column] | None,
     form: Form = Form(),  # noqa: B008
+    weights: str | None = None,
 ) -> LoadedTable:
     """Reads a table and splits it by the fixed rule; see `read_table`.
 
@@ -108,8 +110,9 @@ def load_table(
         kinds: as of `read_table`; or the columns that a run recorded, for the kinds of another
             version may be inferred otherwise. Others are then ignored.
         form: how the file is written.
+        weights: the column that says how often each row counts.
     """
-    cells = read_cells(name, form)
+    cells, counts = split_weights(read_cells(name, form), weights)
     if kinds is None or isinstance(kinds, str):
         found = infer(cells, kinds)
     else:
@@ -118,12 +121,40 @@ def load_table(
         encode(cells, kinds, Others(extra_columns=IGNORE))  # refuses what is absent
     columns = [each.column for each in found if each.column is not None]
     x = encode(cells, columns, Others(extra_columns=IGNORE))
-    splits, rule = complete_splits({"train": Split(x, None)}, f"dataset file {name!r}")
-    columns = list(standardised(columns, splits["train"].x))
+    splits, rule = complete_splits({"train": Split(x, None, counts)}, f"dataset file {name!r}")
+    columns = list(standardised(columns, splits["train"].x, splits["train"].weights))
     ignored = tuple(each.name for each in found if each.column is None)
     data = RawData(splits, (), f"file {name}", rule)
     notes = tuple(each.line() for each in found)
     return LoadedTable(data, tuple(columns), ignored, notes, cells.form)
+
+
+def split_weights(cells: Cells, weights: str | None) -> tuple[Cells, np.ndarray | None]:
+    """Returns the cells without the column of weights, and the weights [N] of the rows.
+
+    Raises:
+        ValueError: if there is no such column, or a cell of it is no finite number from 0 on.
+    """
+    if not weights:
+        return cells, None
+    if weights not in cells.columns:
+        raise ValueError(
+            f"{cells.where} has no column {shown(weights)}, which --weights names; it has "
+            f"{_listed(cells.names)}"
+        )
+    found = cells.columns[weights]
+    values = found.values()
+    wrong = ~(np.isfinite(values) & (values >= 0.0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{cells.place(row, weights)}: {shown(found.text(row))} is no weight; expected a "
+            "finite number, at least 0"
+        )
+    others = {name: column for name, column in cells.columns.items() if name != weights}
+    if not others:
+        raise ValueError(f"{cells.where} has only the column of weights; add the data")
+    return cells._replace(columns=others), as_weights(values, len(values))
 
 
 def infer(cells: Cells, kinds: str | None) -> list[Found]:

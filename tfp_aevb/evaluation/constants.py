@@ -8,6 +8,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from tfp_aevb import layers
 from tfp_aevb.data.observations import Observations
+from tfp_aevb.evaluation.means import weighted_mean
 
 MAX_ROWS = 10_000
 
@@ -35,12 +36,14 @@ def constant_bound(likelihood: Any, train: Observations, x: Observations) -> flo
     volume = _take_logs(likelihood, fitted, scored)
     with np.errstate(invalid="ignore", divide="ignore"):
         known = ~np.isnan(fitted)
-        count = known.sum(0)
-        total = np.where(known, fitted, 0.0).sum(0)
+        counts = known * _relative_weights(train)
+        count = counts.sum(0)
+        total = (np.where(known, fitted, 0.0) * counts).sum(0)
         # As if one more row had been seen, with half an event.
         rate = (total + 0.5) / (count + 1.0)
-        mean = total / np.maximum(count, 1)
-        square = (np.where(known, fitted - mean, 0.0) ** 2).sum(0) / np.maximum(count, 1)
+        seen = np.where(count > 0.0, count, 1.0)
+        mean = total / seen
+        square = (np.where(known, fitted - mean, 0.0) ** 2 * counts).sum(0) / seen
         densities = {
             "binary": lambda: xlogy(scored, rate) + xlog1py(1.0 - scored, -rate),
             "real": lambda: _normal(scored, mean, _variance(likelihood, square)),
@@ -51,7 +54,8 @@ def constant_bound(likelihood: Any, train: Observations, x: Observations) -> flo
             columns = np.array([k == kind for k in kinds])
             density = densities[kind]() if kind in densities else np.full(scored.shape, kind)
             log_prob = np.where(columns, density, log_prob)
-    return float(np.where(np.isnan(scored), 0.0, log_prob - volume).sum(1).mean())
+    rows = np.where(np.isnan(scored), 0.0, log_prob - volume).sum(1)
+    return float(weighted_mean(rows, None if x.weights is None else x.weights[:MAX_ROWS]))
 
 
 def _take_logs(likelihood: Any, *parts: np.ndarray) -> np.ndarray:
@@ -68,6 +72,13 @@ def _rows(x: Observations) -> np.ndarray:
     """Returns rows [N, D] in float64; what is binarised dynamically as the means of its draws."""
     values = x.x[:MAX_ROWS]
     return values.reshape(len(values), -1).astype(np.float64) / x.scale
+
+
+def _relative_weights(x: Observations) -> np.ndarray:
+    """Returns how often each of the rows counts, over their mean: [N, 1]."""
+    weights = np.ones(len(x)) if x.weights is None else x.weights
+    weights = weights[:MAX_ROWS, np.newaxis]
+    return weights / weights.mean() if weights.any() else weights
 
 
 def _kinds(likelihood: Any) -> list[Any] | None:

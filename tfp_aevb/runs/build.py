@@ -22,7 +22,7 @@ INIT_STDDEV = {"variance": 0.1, "stddev": 0.01, "glorot": None}
 def build_model(
     config: TrainConfig,
     event_shape: Sequence[int],
-    num_data: int | None,
+    num_data: float | None,
     record: Mapping[str, Any] | None = None,
 ) -> AEVB:
     """Returns the compiled model of a run; its first parameters depend on `config.seed` alone.

@@ -15,7 +15,7 @@ from tfp_aevb.data.dataset import Dataset, Split, StreamOptions, load_dataset
 from tfp_aevb.data.function_stream import is_function_name
 from tfp_aevb.data.observations import Observations, read_values
 from tfp_aevb.data.table_files import Cells, read_cells
-from tfp_aevb.data.tables import Others, encode
+from tfp_aevb.data.tables import Others, encode, split_weights
 from tfp_aevb.data.tfds_stream import train_in_order
 from tfp_aevb.runs.settings.config import TrainConfig
 from tfp_aevb.utils.seeds import as_seed
@@ -42,6 +42,7 @@ def load_data(config: TrainConfig, record: dict[str, Any] | None = None) -> Data
         columns=as_columns(record["columns"]) if record and "columns" in record else config.columns,
         table_form=table_form(config) if config.likelihood == "mixed" else None,
         allow_missing=config.missing != "refuse",
+        weights=config.weights,
     )
     if config.num_train:
         dataset = dataset.with_num_train(config.num_train)
@@ -86,7 +87,15 @@ def observations(split: Split, dataset: Dataset) -> Observations:
         scale=dataset.scale,
         dynamic_binarization=_is_drawn_at_each_use(dataset),
         allow_missing=dataset.allow_missing,
+        weights=split.weights,
     )
+
+
+def total_weight(record: dict[str, Any]) -> float | None:
+    """Returns N: how many training examples there are, each as often as it counts."""
+    if "weights" in record:
+        return record["weights"]["total_train"]
+    return record["split_sizes"]["train"]
 
 
 def streamed_parts(
@@ -114,7 +123,11 @@ def streamed_parts(
 
 
 def table_input(
-    path: str, config: TrainConfig, record: dict[str, Any], options: Any = None
+    path: str,
+    config: TrainConfig,
+    record: dict[str, Any],
+    options: Any = None,
+    weights: str | None = None,
 ) -> tuple[Observations, Cells]:
     """Reads a table of the columns that a run was trained on, for a verb's --input.
 
@@ -127,6 +140,7 @@ def table_input(
         config: the settings of the run.
         record: of its data.
         options: flags that say what is done about other columns and categories; see `Others`.
+        weights: the column that says how often each row counts; by default each does once.
 
     Returns:
         The rows, and the cells that they are of.
@@ -142,9 +156,10 @@ def table_input(
         for name in ("extra_columns", "absent_columns", "unknown_category")
         if options is not None
     }
-    others = Others(ignored=tuple(record.get("ignored_columns", ())), **rules)
-    x = encode(cells, as_columns(record["columns"]), others)
-    return Observations(x, allow_missing=True), cells
+    ignored = [*record.get("ignored_columns", ()), record.get("weights", {}).get("name")]
+    cells, counts = split_weights(cells, weights)
+    x = encode(cells, as_columns(record["columns"]), Others(ignored=tuple(ignored), **rules))
+    return Observations(x, allow_missing=True, weights=counts), cells
 
 
 def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:

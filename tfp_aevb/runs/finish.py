@@ -9,18 +9,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.constants import constant_bound
 from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
 from tfp_aevb.evaluation.judgement import Training, divergence, of_objective, of_training
+from tfp_aevb.evaluation.means import weighted_variance
 from tfp_aevb.evaluation.scores import bound_note
 from tfp_aevb.export import export_saved_model
 from tfp_aevb.models.aevb import AEVB, posterior_moments
 from tfp_aevb.runs.build import build_model
 from tfp_aevb.runs.callbacks import StopSignals
 from tfp_aevb.runs.checkpoints import Checkpoints
-from tfp_aevb.runs.data import as_seen, check_data, load_data, observations
+from tfp_aevb.runs.data import as_seen, check_data, load_data, observations, total_weight
 from tfp_aevb.runs.early_stopping import stop_reason
 from tfp_aevb.runs.metrics import MetricsLog, median_speed
 from tfp_aevb.runs.pictures import draw_figures
@@ -111,11 +114,17 @@ def _training(
         constants=constant_bound(model.decoder, train, test),
         num_elements=math.prod(dataset.event_shape),
         num_latents=model.latent_dim,
-        active=int((codes.var(axis=0) > ACTIVE_ABOVE).sum()) if len(codes) > 1 else None,
+        active=_num_active(codes, test[:NUM_ENCODED].weights),
         restores=int(model.retries.numpy()),
         followed=config.eval_split,
         stopped=int(rows[-1]["step"]) < config.steps,
     )
+
+
+def _num_active(codes: np.ndarray, weights: np.ndarray | None) -> int | None:
+    """Returns how many latents are active by their means [N, J]; `None` for one datapoint."""
+    count = len(codes) if weights is None else int((weights > 0.0).sum())
+    return int((weighted_variance(codes, weights) > ACTIVE_ABOVE).sum()) if count > 1 else None
 
 
 def _end(step: int, config: TrainConfig) -> str:
@@ -144,7 +153,7 @@ def load_run(
     run = Workdir(workdir)
     config, data = run.read()
     built = config if xla is None else dataclasses.replace(config, xla=xla)
-    model = build_model(built, data["event_shape"], data["split_sizes"]["train"], data)
+    model = build_model(built, data["event_shape"], total_weight(data), data)
     checkpoints = Checkpoints(run.checkpoints, run.metrics)
     step, warnings = checkpoints.restore(model, best=checkpoint == "best")
     for line in warnings:
@@ -175,11 +184,17 @@ def load_run_data(config: TrainConfig, run: Workdir, data_dir: str | None = None
 
 
 def load_run_split(
-    config: TrainConfig, run: Workdir, split: str, data_dir: str | None = None
+    config: TrainConfig,
+    run: Workdir,
+    split: str,
+    data_dir: str | None = None,
+    *,
+    weighted: bool = True,
 ) -> Observations:
-    """Loads one split of a run's data; see `load_run_data`."""
+    """Loads one split of a run's data, with its weights or without; see `load_run_data`."""
     dataset = load_run_data(config, run, data_dir)
-    return observations(getattr(dataset, split), dataset)
+    found = getattr(dataset, split)
+    return observations(found if weighted else dataclasses.replace(found, weights=None), dataset)
 
 
 def versions() -> dict[str, str]:

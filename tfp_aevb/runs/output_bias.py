@@ -41,9 +41,9 @@ def start_output_bias(likelihood: Any, x: Observations) -> None:
 def _bias(likelihood: Any, x: Observations, bias: np.ndarray) -> np.ndarray:
     """Returns `bias` [P], those of it that the mean depends on set."""
     if isinstance(likelihood, layers.MixedLikelihood):
-        return _mixed(likelihood, x.x)
-    values = x.x.reshape(len(x), -1)
-    mean = _mean(values) / x.scale
+        return _mixed(likelihood, x.x, x.relative_weights())
+    values, weights = x.x.reshape(len(x), -1), x.relative_weights()
+    mean = _mean(values, weights) / x.scale
     size = mean.size
     match likelihood:
         case layers.BernoulliLikelihood():
@@ -61,7 +61,7 @@ def _bias(likelihood: Any, x: Observations, bias: np.ndarray) -> np.ndarray:
         ):  # a share sigmoid(-odds) of the counts' mean
             heads = np.log(np.maximum(mean, MARGIN)) + np.logaddexp(0.0, bias[-size:])
         case layers.CategoricalLikelihood():
-            heads = _log_frequencies(values, likelihood.num_categories).ravel()
+            heads = _log_frequencies(values, likelihood.num_categories, weights).ravel()
         case layers.ContinuousBernoulliLikelihood():
             inside = np.clip(mean, CONTINUOUS_MARGIN, 1.0 - CONTINUOUS_MARGIN)
             heads = _solve(lambda logits: _mean_at(likelihood, logits), inside, 30.0)
@@ -100,10 +100,14 @@ def _solve(function: Callable, target: np.ndarray, bound: float) -> np.ndarray:
     return 0.5 * (low + high)
 
 
-def _mean(x: np.ndarray) -> np.ndarray:
+def _mean(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Returns the mean [D] of what is observed; 0 where nothing is."""
     known = ~np.isnan(x)
-    return x.sum(axis=0, dtype=np.float64, where=known) / np.maximum(known.sum(axis=0), 1)
+    if weights is None:
+        return x.sum(axis=0, dtype=np.float64, where=known) / np.maximum(known.sum(axis=0), 1)
+    counts = known * weights[:, np.newaxis].astype(np.float64)
+    total = (np.where(known, x, 0.0) * counts).sum(axis=0)
+    return np.divide(total, counts.sum(axis=0), out=np.zeros(x.shape[1]), where=counts.any(axis=0))
 
 
 def _logit(mean: np.ndarray) -> np.ndarray:
@@ -111,27 +115,31 @@ def _logit(mean: np.ndarray) -> np.ndarray:
     return np.log(mean) - np.log1p(-mean)
 
 
-def _log_frequencies(x: np.ndarray, size: int) -> np.ndarray:
+def _log_frequencies(x: np.ndarray, size: int, weights: np.ndarray | None) -> np.ndarray:
     """Returns log frequencies [K, D] of the codes 0 to K - 1 in what is observed of `x` [N, D]."""
-    counts = np.stack([(x == code).sum(axis=0) for code in range(size)])
-    seen = np.maximum(counts.sum(axis=0), 1)
+    each = np.ones(len(x)) if weights is None else weights.astype(np.float64)
+    counts = np.stack([each @ (x == code) for code in range(size)])
+    seen = np.where(counts.any(axis=0), counts.sum(axis=0), 1.0)
     return np.log(np.maximum(counts / seen, MARGIN / size))
 
 
-def _mixed(likelihood: layers.MixedLikelihood, x: np.ndarray) -> np.ndarray:
+def _mixed(
+    likelihood: layers.MixedLikelihood, x: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
     """Returns the bias [P] from the means of what is observed; 0 where nothing is."""
     parts: list[np.ndarray] = []
     for column, values in zip(likelihood.columns, x.astype(np.float64).T, strict=True):
-        seen = values[~np.isnan(values)]
+        known = ~np.isnan(values) if weights is None else ~np.isnan(values) & (weights > 0.0)
+        seen, counts = values[known], None if weights is None else weights[known]
         if not seen.size:
             parts.append(np.zeros(column.size))
         elif column.family == "categorical":
-            parts.append(_log_frequencies(seen, column.size))
+            parts.append(_log_frequencies(seen, column.size, counts))
         elif column.family == "binary":
-            parts.append(_logit(seen.mean(keepdims=True)))
+            parts.append(_logit(np.average(seen, weights=counts, keepdims=True)))
         else:
             seen = np.log(seen) if column.kind == "positive" else seen
-            mean = seen.mean(keepdims=True)
+            mean = np.average(seen, weights=counts, keepdims=True)
             mean = np.log(np.maximum(mean, MARGIN)) if column.kind == "count" else mean
             parts.append((mean - column.shift) / column.scale)
     return np.concatenate(parts)

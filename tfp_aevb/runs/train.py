@@ -19,7 +19,7 @@ from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.runs.build import build_model
 from tfp_aevb.runs.callbacks import Progress, RunCheckpoints, RunLog, StopSignals
 from tfp_aevb.runs.checkpoints import Checkpoints
-from tfp_aevb.runs.data import check_data, data_record, load_data, observations
+from tfp_aevb.runs.data import check_data, data_record, load_data, observations, total_weight
 from tfp_aevb.runs.early_stopping import RunPatience, stop_reason
 from tfp_aevb.runs.finish import finish
 from tfp_aevb.runs.metrics import MetricsLog
@@ -83,8 +83,9 @@ def train_and_evaluate(
             dataset = load_data(config, saved)
             check_data(config, dataset, saved)
             shared = Checkpoints(run.checkpoints, run.metrics)
+            record = data_record(dataset)
             build_run_model = partial(
-                build_model, config, dataset.event_shape, dataset.num_data, data_record(dataset)
+                build_model, config, dataset.event_shape, total_weight(record), record
             )
             with strategy.scope():
                 model = build_run_model()

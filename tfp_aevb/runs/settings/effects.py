@@ -50,6 +50,12 @@ DRAWS_OF_Z = OnlyIf(
     lambda settings: f"a method that draws z, not {settings['method']}",
 )
 TABLE = chosen(likelihood=("mixed",))
+ROWS_OF_A_FILE = OnlyIf(
+    lambda settings: (
+        settings["likelihood"] == "mixed" or str(settings["dataset"]).lower().endswith(".npz")
+    ),
+    lambda settings: f"a table or an .npz file, not --dataset={settings['dataset']}",
+)
 TFDS_STREAM = OnlyIf(
     lambda settings: settings["stream"] and not is_function_name(str(settings["dataset"])),
     lambda _: "a TFDS set read by --stream",

@@ -18,6 +18,7 @@ from tfp_aevb.runs.settings.effects import (
     DRAWS_OF_Z,
     ENCODER,
     POINT_ESTIMATES,
+    ROWS_OF_A_FILE,
     TABLE,
     TFDS_STREAM,
     UPPER_LEVELS,
@@ -335,6 +336,14 @@ class Settings:
         "whether the first line of a table has the columns' names; else they are c1, c2, ...",
         group="data",
         only_if=TABLE,
+    )
+    weights: str | None = _setting(
+        None,
+        "how often each datapoint counts: a column of the table, which is then not modelled; or "
+        "arrays of the .npz file, NAME_train (or NAME), NAME_validation and NAME_test; default: "
+        "once",
+        group="data",
+        only_if=ROWS_OF_A_FILE,
     )
     data_dir: str | None = _setting(
         None,
