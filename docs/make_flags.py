@@ -18,7 +18,8 @@ Written by `python docs/make_flags.py` from the flags of the program; a test com
 text is in `python -m tfp_aevb VERB --help`. [The command line](commands.md) explains how to use the
 verbs.
 
-`--flagfile=FILE` reads flags from a file and is accepted by every verb.
+Every verb accepts three more: `--flagfile=FILE` reads flags from a file, `--json` prints the
+results as one JSON object, and `--quiet` prints no progress.
 """
 
 

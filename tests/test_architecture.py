@@ -83,3 +83,15 @@ def test_no_room_is_larger_than_fifteen_percent_of_the_house() -> None:
     for room in {path.relative_to(PACKAGE).parts[0] for path in FILES}:
         inside = sum(n for path, n in lines.items() if path.relative_to(PACKAGE).parts[0] == room)
         assert inside < 0.15 * sum(lines.values()), room
+
+
+def test_public_names_have_types_where_they_have_homes() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    typed = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 0
+        for alias in node.names
+        if alias.asname
+    }
+    assert typed == tfp_aevb._HOMES

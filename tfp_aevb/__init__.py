@@ -5,7 +5,7 @@ Names are resolved when first used, so that importing the package does not impor
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -49,12 +49,43 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tfp_aevb' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = found  # the next time it is found at once
-    return found
+if TYPE_CHECKING:  # the types of the same names, for mypy and editors
+    from tfp_aevb.data import Stream as Stream
+    from tfp_aevb.data import load_dataset as load_dataset
+    from tfp_aevb.data.columns import Column as Column
+    from tfp_aevb.data.observations import Observations as Observations
+    from tfp_aevb.data.tables import read_table as read_table
+    from tfp_aevb.evaluation import importance_log_prob as importance_log_prob
+    from tfp_aevb.export import export_saved_model as export_saved_model
+    from tfp_aevb.imputation import impute as impute
+    from tfp_aevb.layers import BernoulliLikelihood as BernoulliLikelihood
+    from tfp_aevb.layers import ContinuousBernoulliLikelihood as ContinuousBernoulliLikelihood
+    from tfp_aevb.layers import DiagonalGaussianPosterior as DiagonalGaussianPosterior
+    from tfp_aevb.layers import DiagonalNormalPrior as DiagonalNormalPrior
+    from tfp_aevb.layers import FullCovarianceGaussianPosterior as FullCovarianceGaussianPosterior
+    from tfp_aevb.layers import GaussianLikelihood as GaussianLikelihood
+    from tfp_aevb.layers import GaussianMixturePrior as GaussianMixturePrior
+    from tfp_aevb.layers import StandardNormalPrior as StandardNormalPrior
+    from tfp_aevb.models.ablated import AblatedAEVB as AblatedAEVB
+    from tfp_aevb.models.aevb import AEVB as AEVB
+    from tfp_aevb.models.full_vb import FullVB as FullVB
+    from tfp_aevb.models.joint.model import JointAEVB as JointAEVB
+    from tfp_aevb.models.monte_carlo_em import MonteCarloEM as MonteCarloEM
+    from tfp_aevb.models.wake_sleep import WakeSleep as WakeSleep
+    from tfp_aevb.objectives import sgvb_a as sgvb_a
+    from tfp_aevb.objectives import sgvb_b as sgvb_b
+    from tfp_aevb.runs.early_stopping import EarlyStopping as EarlyStopping
+    from tfp_aevb.runs.finish import load_run as load_run
+    from tfp_aevb.runs.settings.config import TrainConfig as TrainConfig
+    from tfp_aevb.runs.train import train_and_evaluate as train_and_evaluate
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'tfp_aevb' has no attribute {name!r}")
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = found  # the next time it is found at once
+        return found
 
 
 def __dir__() -> list[str]:

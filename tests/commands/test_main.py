@@ -12,6 +12,7 @@ from tfp_aevb import __version__
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands import train
 from tfp_aevb.commands.main import VERBS, main
+from tfp_aevb.commands.results import Results
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_probability", "matplotlib", "mlxtend", "scipy")
 
@@ -25,9 +26,8 @@ def test_help_shows_the_flags_of_the_verb_alone(verb: str, capsys) -> None:
     assert main([verb, "--workdir=x", "--help"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    values = flags_lib.new_flags()
     module = importlib.import_module(f"tfp_aevb.commands.{verb}")
-    module.define_flags(values)
+    values = flags_lib.flags_of(module)
     shown = {line.split("=")[0].strip(" -").removeprefix("[no]")
              for line in captured.out.splitlines() if line.startswith("  --")}  # fmt: skip
     assert shown == {*values, "flagfile"}
@@ -129,7 +129,7 @@ def test_the_workdir_is_required(verb: str, capsys) -> None:
 def test_a_failure_is_one_line_and_an_exit_code(
     error: BaseException, line: str, code: int, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise error
 
     monkeypatch.setattr(train, "run", fail)
@@ -140,7 +140,7 @@ def test_a_failure_is_one_line_and_an_exit_code(
 def test_a_failure_of_tensorflow_is_one_line(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n3 TB")
 
     monkeypatch.setattr(train, "run", fail)
@@ -150,7 +150,7 @@ def test_a_failure_of_tensorflow_is_one_line(capsys, monkeypatch: pytest.MonkeyP
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise KeyError("a bug")
 
     monkeypatch.setattr(train, "run", fail)
@@ -159,7 +159,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_traceback_is_shown_on_demand(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise ValueError("deep down")
 
     monkeypatch.setattr(train, "run", fail)

@@ -13,7 +13,7 @@ from tests.helpers import (
     log_sigmoid_terms,
     small_model,
 )
-from tfp_aevb import layers
+from tfp_aevb import layers, objectives
 from tfp_aevb.objectives import (
     analytic_kl,
     minibatch_bound,
@@ -89,6 +89,30 @@ def test_draws_depend_on_the_seed_alone_and_differ_between_samples(objective) ->
     assert len(np.unique(first)) == first.size
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sgvb_a", "sgvb_b", "score_function", "evidence_bound", "importance_weighted", "vimco"),
+        *("sticking_the_landing", "doubly_reparameterized", "reweighted_wake_sleep", "renyi"),
+        "f_divergence",
+    ],
+)
+def test_a_seed_is_a_whole_number_two_of_them_or_none(name: str) -> None:
+    def draw(seed) -> np.ndarray:
+        def log_likelihood(z: tf.Tensor) -> tf.Tensor:
+            return -tf.reduce_sum((z - 0.3) ** 2, axis=-1)
+
+        return getattr(objectives, name)(_posterior(), _prior(), log_likelihood, 2, seed).elbo
+
+    np.testing.assert_array_equal(draw(3), draw(np.int64(3)))
+    np.testing.assert_array_equal(draw((0, 3)), draw(tf.constant([0, 3])))
+    assert (draw(3) != draw(4)).numpy().all()
+    assert (draw(None) != draw(None)).numpy().all()
+    traced = tf.function(lambda: draw(None))
+    assert (traced() != traced()).numpy().all()
+    assert_one_line(lambda: draw("now"), ValueError, "`seed` must be a whole number", "'now'")
+
+
 def test_draws_are_from_the_posterior() -> None:
     for objective in (sgvb_a, sgvb_b, score_function):
         noise = (_estimate(objective, 200_000)[1] - LOC) / SCALE
@@ -149,6 +173,7 @@ def _exact_scalar_bound() -> tuple[float, np.ndarray]:
     return value, np.array([*gradient, OBSERVED * M - W * (M**2 + s2)])
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", [score_function, sgvb_a, sgvb_b])
 def test_gradients_are_those_of_the_exact_bound(objective) -> None:
     replicates = 4_000_000
@@ -169,6 +194,7 @@ def test_gradients_are_those_of_the_exact_bound(objective) -> None:
     assert_mean(np.concatenate(gradients, axis=1), gradient)
 
 
+@pytest.mark.compile
 def test_the_score_function_gradient_varies_more_than_the_reparameterised_one() -> None:
     x, spread = tf.constant(binary_data()), {}
     for objective in ("sgvb_a", "sgvb_b", "score_function"):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -49,7 +50,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", 0, "seed of all draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Examines the latents; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
 
@@ -73,10 +74,9 @@ def run(options: SimpleNamespace) -> int:
         seed=options.seed,
     )
     latents = found.latents
-    print(found.table())
-    print()
+    results.line(f"{found.table()}\n")
     for line in found.advice():
-        print(line)
+        results.line(line)
     run_dir.figures.mkdir(exist_ok=True)
     picture = run_dir.figures / f"diagnostics.{options.format}"
     figure = latent_use_figure(
@@ -84,6 +84,9 @@ def run(options: SimpleNamespace) -> int:
     )
     save_figure(figure, picture, dpi=options.dpi)
     target = run_dir.path / "diagnostics.json"
-    write_json(target, {"split": options.split, "seed": options.seed, **found.to_dict()})
-    print(f"\n{target}\n{picture}")
+    record = {"split": options.split, "seed": options.seed, **found.to_dict()}
+    write_json(target, record)
+    results.add(**record)
+    results.line()
+    results.files(target, picture)
     return 0

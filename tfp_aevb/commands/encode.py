@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 SPLITS = ("train", "validation", "test")
 
@@ -40,7 +41,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Encodes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
@@ -78,5 +79,6 @@ def run(options: SimpleNamespace) -> int:
             parts, labels = iter([observations(split, dataset)]), split.labels
     batches = codes.encode_batches(model, parts, seed=options.seed)
     count = codes.write_codes(batches, labels, output)
-    print(f"{output}: {count:,} datapoints, {model.latent_dim} latents")
+    results.line(f"{output}: {count:,} datapoints, {model.latent_dim} latents")
+    results.add(files=[output], datapoints=count, latents=model.latent_dim)
     return 0

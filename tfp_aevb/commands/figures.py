@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -34,7 +35,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Draws the figures; returns the exit code."""
     flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
@@ -53,6 +54,5 @@ def run(options: SimpleNamespace) -> int:
     if options.interpolations:
         pairs = options.interpolations
         paths.append(draw_interpolations(model, dataset, run_dir, pairs=pairs, **settings))
-    for path in paths:
-        print(path)
+    results.files(*paths)
     return 0

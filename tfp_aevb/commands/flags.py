@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from absl import flags
@@ -47,6 +47,14 @@ def new_flags() -> flags.FlagValues:
     return flags.FlagValues()
 
 
+def flags_of(command: ModuleType) -> flags.FlagValues:
+    """Returns the flags of a verb: its module's own, and those that every verb has."""
+    values = new_flags()
+    command.define_flags(values)
+    define_output_form(values)
+    return values
+
+
 def define_workdir(values: flags.FlagValues) -> None:
     """Defines `--workdir`, the folder of a run."""
     flags.DEFINE_string("workdir", None, "folder of the run (required)", flag_values=values)
@@ -73,6 +81,22 @@ def define_run(
     what = f"; default: {xla_default}" if compiles else ", which this verb never does"
     default = None if compiles else False
     flags.DEFINE_boolean("xla", default, f"compile with XLA{what}", flag_values=values)
+
+
+def define_output_form(values: flags.FlagValues) -> None:
+    """Defines `--json` and `--quiet`, which every verb has."""
+    flags.DEFINE_boolean(
+        "json",
+        False,
+        "print the results as one JSON object (nats; null for what is not finite), not as text",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "quiet",
+        False,
+        "print results, warnings and errors only: no progress on stderr",
+        flag_values=values,
+    )
 
 
 def check_without_xla(options: SimpleNamespace) -> None:
@@ -149,6 +173,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
             r"\(?['\"]?Non-boolean argument to boolean flag.*", "expected true or false", text
         )
         text = re.sub(r"could not convert string to float.*", "expected a number", text)
+        wrong = re.match(r"--\w+=(.*): value should be one of <(.*)>", text)
+        if wrong and (near := difflib.get_close_matches(wrong[1], wrong[2].split("|"), 1)):
+            text += f"; did you mean {near[0]}?"
         raise UsageError(text) from None
     except UnicodeDecodeError:
         raise UsageError("--flagfile must name a text file of flags, one a line") from None

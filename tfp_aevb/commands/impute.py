@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 METHODS = ("gibbs", "metropolis", "importance")
 TASKS = ("missing_lower_half", "missing_random", "noise", "super_resolution")
@@ -83,7 +84,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", 0, "seed of damage and draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Imputes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
@@ -114,7 +115,7 @@ def run(options: SimpleNamespace) -> int:
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
     if is_table:
-        return _impute_table(options, config, run_dir.read()[1], model, output)
+        return _impute_table(options, config, run_dir.read()[1], model, output, results)
     if options.input:
         y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
         channel = imputation.task_channel(options.task, shape, **task) if options.task else None
@@ -129,11 +130,11 @@ def run(options: SimpleNamespace) -> int:
         arrays["original"] = originals
     useful = {name: value for name, value in arrays.items() if not np.isnan(value).all()}
     write_atomically(output, lambda file: np.savez(file, **useful))
-    print(output)
-    _print_diagnostics(found)
+    results.files(output)
+    _show_diagnostics(found, results)
     if shape:
         arrays["observed"] = imputation.spread(observed, channel, model.event_shape)
-        print(_draw(arrays, shape, model, output.with_suffix(".png")))
+        results.files(_draw(arrays, shape, model, output.with_suffix(".png")))
     return 0
 
 
@@ -149,27 +150,31 @@ def _settings(options: SimpleNamespace) -> dict[str, Any]:
     }
 
 
-def _print_diagnostics(found: Any) -> None:
+def _show_diagnostics(found: Any, results: Results) -> None:
     import numpy as np
 
     for name in ("acceptance", "effective_sample_size"):
         values = getattr(found, name)
         if not np.isnan(values).all():
             low, middle = np.quantile(values, [0.0, 0.5])
-            print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
-    for note in found.notes():
-        print(note)
+            results.line(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+            results.add(**{name: {"median": middle, "least": low}})
+    results.notes(found.notes())
 
 
 def _impute_table(
-    options: SimpleNamespace, config: Any, record: dict[str, Any], model: Any, output: Path
+    options: SimpleNamespace,
+    config: Any,
+    record: dict[str, Any],
+    model: Any,
+    output: Path,
+    results: Results,
 ) -> int:
     """Completes a table; returns the exit code."""
     from tfp_aevb import imputation
     from tfp_aevb.data.columns import as_columns
-    from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
+    from tfp_aevb.imputation.completed import estimates, write_completed, write_uncertainty
     from tfp_aevb.runs.data import table_input
-    from tfp_aevb.utils.files import write_text
 
     rows, cells = table_input(options.input, config, record, options)
     y = rows.x
@@ -177,11 +182,11 @@ def _impute_table(
     # Without XLA unless asked: draws of counts take it long to compile.
     found = imputation.impute(model, y, jit_compile=bool(options.xla), **_settings(options))
     completed = estimates(columns, found)
-    write_text(output, completed_text(cells, columns, completed))
+    write_completed(output, cells, columns, completed)
     beside = output.with_name(f"{output.stem}_cells.csv")
-    write_text(beside, uncertainty_text(y, columns, found))
-    print(f"{output}\n{beside}")
-    _print_diagnostics(found)
+    write_uncertainty(beside, y, columns, found)
+    results.files(output, beside)
+    _show_diagnostics(found, results)
     return 0
 
 

@@ -10,6 +10,8 @@ from types import ModuleType
 
 from tfp_aevb import __version__
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
+from tfp_aevb.utils import progress
 
 VERBS = {
     "train": "fit a model, or resume a run",
@@ -45,13 +47,18 @@ def main(argv: Sequence[str]) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(VERBS)}"
         return _fail(f"unknown verb {verb!r}; {hint}", 2)
     command: ModuleType = importlib.import_module(f"tfp_aevb.commands.{verb}")
-    values = flags_lib.new_flags()
-    command.define_flags(values)
+    values = flags_lib.flags_of(command)
     if {"-h", "--help", "-help", "--helpfull", "--helpshort"} & set(arguments):
         print(flags_lib.help_text(verb, command.__doc__ or "", values))
         return 0
     try:
-        return command.run(flags_lib.parse(values, arguments))
+        options = flags_lib.parse(values, arguments)
+        progress.set_quiet(options.quiet)
+        results = Results(options.json)
+        code = command.run(options, results)
+        if code == 0:
+            results.close()
+        return code
     except flags_lib.UsageError as error:
         return _fail(f"{error}", 2)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -29,7 +30,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Writes the report; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     if options.output:
@@ -51,5 +52,5 @@ def run(options: SimpleNamespace) -> int:
     line.end()
     path = Path(options.output) if options.output else run_dir.path / "report.html"
     write_text(path, text)
-    print(path)
+    results.files(path)
     return 0

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,7 +28,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "also write the table to this .csv", flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Fits and measures the classifiers; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     if options.output:
@@ -65,7 +66,9 @@ def run(options: SimpleNamespace) -> int:
             )
         latents[name] = codes.encode_all(model, Observations(pixels[name])).loc
     rows = list(representation.compare(latents, pixels, labels))
-    print(representation.table(rows))
+    results.line(representation.table(rows))
+    results.add(accuracies=[row._asdict() for row in rows])
     if options.output:
         representation.write_table(rows, Path(options.output))
+        results.add(files=[options.output])
     return 0

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -24,7 +25,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", 0, "seed of the draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Draws the samples; returns the exit code."""
     flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
@@ -59,5 +60,5 @@ def run(options: SimpleNamespace) -> int:
             raise ValueError(f"--workdir {workdir} was not trained on images; write a .npz")
         white = white_value(model, arrays["mean"])
         save_figure(samples_figure(as_images(arrays["mean"], image_shape, white)), output)
-    print(output)
+    results.files(output)
     return 0

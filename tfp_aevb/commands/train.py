@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -17,7 +18,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags_lib.define_train_config(values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Trains; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     config = flags_lib.train_config(options)
@@ -36,12 +37,13 @@ def run(options: SimpleNamespace) -> int:
         return stop.exit_code
     if not summary:
         return 0  # one of several workers; the first one reports
-    print(bounds_table(summary["bounds_nats_per_datapoint"]))
+    results.line(bounds_table(summary["bounds_nats_per_datapoint"]))
     for note in summary["notes"][summary["diverged"] :]:  # that it diverged has been said
-        print(note)
-    print(
+        results.line(note)
+    results.line(
         f"{summary['samples_seen']:,} training samples, "
         f"{summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"
     )
-    print(f"pictures, SavedModel and summary.json: {workdir}")
+    results.line(f"pictures, SavedModel and summary.json: {workdir}")
+    results.add(workdir=workdir, **summary)
     return 0

@@ -290,12 +290,3 @@ def _named(names: Sequence[str], columns: list[CellColumn], where: str) -> dict[
             "as if there were no header; state --noheader, or put a line of names first"
         )
     return found
-
-
-def csv_text(names: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    """Returns a header and rows as the text of a .csv file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return text.getvalue()

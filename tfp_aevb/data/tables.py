@@ -12,8 +12,8 @@ from tfp_aevb.data.cells import Form
 from tfp_aevb.data.columns import IGNORE, KINDS, Column, shown, standardised
 from tfp_aevb.data.kinds import Found, find_column, likely_cause, refuse_useless
 from tfp_aevb.data.splits import RawData, Split, complete_splits
-from tfp_aevb.data.table_files import Cells, csv_text, read_cells
-from tfp_aevb.utils.files import write_text
+from tfp_aevb.data.table_files import Cells, read_cells
+from tfp_aevb.utils.files import write_csv
 
 
 class Table(NamedTuple):
@@ -231,4 +231,4 @@ def parse_kinds(text: str) -> dict[str, str]:
 def write_table(path: pathlib.Path, columns: Sequence[Column], x: np.ndarray) -> None:
     """Writes numbers [N, D] as a .csv file of cells, empty where they are NaN."""
     rows = ([c.decode(float(v)) for c, v in zip(columns, row, strict=True)] for row in x)
-    write_text(path, csv_text([column.name for column in columns], rows))
+    write_csv(path, [column.name for column in columns], rows)

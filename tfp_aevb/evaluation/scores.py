@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +20,7 @@ from tfp_aevb.evaluation.judgement import of_estimates
 from tfp_aevb.models.ablated import AblatedAEVB
 from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.utils.files import write_text
+from tfp_aevb.utils.files import write_csv
 from tfp_aevb.utils.progress import ProgressLine, clock
 from tfp_aevb.utils.seeds import step_seeds
 
@@ -79,6 +79,20 @@ class Scores(NamedTuple):
         )
         head = f"{'estimator':<12}{'samples':>9}{'nats':>13}{'95%':>12}{'datapoints':>13}"
         return f"{head}\n{line}" if header else line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the row and the words say as JSON types; medians of `measures`."""
+        return {
+            "estimator": self.estimator,
+            "num_samples": self.num_samples,
+            "nats": self.mean,
+            "half_width_95": self.half_width,
+            "datapoints": len(self.values),
+            "diagnostics": {
+                name: math.nan if np.isnan(values).all() else float(np.nanmedian(values))
+                for name, values in self.measures.items()
+            },
+        }
 
 
 class Scorer:
@@ -220,8 +234,6 @@ def _diagnostics(measures: Mapping[str, np.ndarray]) -> str:
 
 def write_scores(results: Sequence[Scores], path: str | Path) -> None:
     """Writes one line for each datapoint: its row and its value by each estimator, in nats."""
-    names = [scores.estimator for scores in results]
-    lines = [",".join(["row", *names])]
-    for row, values in enumerate(zip(*(scores.values for scores in results), strict=True)):
-        lines.append(",".join([str(row), *(f"{value:.9g}" for value in values)]))
-    write_text(Path(path), "\n".join(lines) + "\n")
+    values = zip(*(scores.values for scores in results), strict=True)
+    rows = ([row, *(f"{value:.9g}" for value in found)] for row, found in enumerate(values))
+    write_csv(Path(path), ["row", *(scores.estimator for scores in results)], rows)

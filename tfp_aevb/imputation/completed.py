@@ -1,19 +1,22 @@
-"""What `impute` finds for a table, as text: the completed table, and what is known of each cell."""
+"""What `impute` finds for a table, as files: it completed, and what is known of each cell."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from tfp_aevb.data.columns import Column
-from tfp_aevb.data.table_files import Cells, csv_text
+from tfp_aevb.data.table_files import Cells
 from tfp_aevb.imputation.sampling import Imputation
 from tfp_aevb.layers.tables import Layout
+from tfp_aevb.utils.files import write_csv
 
 
-def completed_text(cells: Cells, columns: Sequence[Column], x: np.ndarray) -> str:
-    """Returns the file's text with its missing cells filled from `x` [N, D], others as they were.
+def write_completed(path: Path, cells: Cells, columns: Sequence[Column], x: np.ndarray) -> None:
+    """Writes a file's cells, the missing ones filled from `x` [N, D], the others as they were.
 
     Args:
+        path: of the .csv file to write.
         cells: of the file.
         columns: of `x`.
         x: numbers, see `estimates`.
@@ -29,7 +32,7 @@ def completed_text(cells: Cells, columns: Sequence[Column], x: np.ndarray) -> st
     absent = [d for d, column in enumerate(columns) if column.name not in cells.columns]
     filled += [[columns[d].decode(float(value)) for value in x[:, d]] for d in absent]
     names = [*cells.names, *(columns[d].name for d in absent)]
-    return csv_text(names, (list(row) for row in zip(*filled, strict=True)))
+    write_csv(path, names, zip(*filled, strict=True))
 
 
 def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
@@ -42,13 +45,16 @@ def estimates(columns: Sequence[Column], found: Imputation) -> np.ndarray:
     return values
 
 
-def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation) -> str:
-    """Returns a .csv text with a line for each missing cell: estimate, uncertainty and draws.
+def write_uncertainty(
+    path: Path, y: np.ndarray, columns: Sequence[Column], found: Imputation
+) -> None:
+    """Writes a .csv file with a line for each missing cell: estimate, uncertainty and draws.
 
     The columns are row (from 0), column, estimate; mean and stddev of a real column or a count;
     probability of the estimate of a binary or categorical column; draw_0, draw_1, ...
 
     Args:
+        path: of the file.
         y: [N, D], NaN where a cell is missing.
         columns: of `y`.
         found: what `impute` made of it.
@@ -69,7 +75,7 @@ def uncertainty_text(y: np.ndarray, columns: Sequence[Column], found: Imputation
             draws = [column.decode(float(draw)) for draw in found.draws[:, n, d]]
             yield [str(n), column.name, column.decode(float(values[n, d])), *moments, *draws]
 
-    return csv_text([*names, *(f"draw_{s}" for s in range(len(found.draws)))], rows())
+    write_csv(path, [*names, *(f"draw_{s}" for s in range(len(found.draws)))], rows())
 
 
 def _places(columns: Sequence[Column]) -> Iterator[tuple[Column, slice]]:

@@ -11,6 +11,7 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
+from tfp_aevb.distributions.elements import ElementDistribution
 from tfp_aevb.distributions.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.likelihoods import Support
@@ -77,7 +78,7 @@ class Layout:
         return tf.where(tf.math.is_nan(numbers), 0.0, values)
 
 
-class MixedColumns(tfd.Distribution):
+class MixedColumns(ElementDistribution):
     """Columns of a table given their parameters: batch shape [..., D], scalar events.
 
     The log density of NaN is 0, with a gradient of 0: a missing cell is marginalised.
@@ -123,26 +124,13 @@ class MixedColumns(tfd.Distribution):
         self._logits = take(layout.starts[layout.binary])
         category_logits = tf.where(layout.is_real_category, take(layout.categories), -1e9)
         self._log_probs = tf.nn.log_softmax(category_logits)  # [..., C, K]
-        super().__init__(
-            dtype=params.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(params.dtype, parameters, name)
 
     def _batch_shape(self) -> tf.TensorShape:
         return self._params.shape[:-1].concatenate([len(self._layout.columns)])
 
     def _batch_shape_tensor(self, **_: Any) -> tf.Tensor:
         return tf.concat([tf.shape(self._params)[:-1], [len(self._layout.columns)]], axis=0)
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self, **_: Any) -> tf.Tensor:
-        return tf.zeros([0], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         missing = tf.math.is_nan(x)

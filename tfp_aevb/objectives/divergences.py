@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.importance_weighted import Draws, check_several, weighted_bound
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
 
@@ -27,12 +28,13 @@ DIVERGENCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 
+@exactly
 def f_divergence(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 2,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
     divergence: str = "kl_forward",
 ) -> Bound:
     """Estimates L_K, q's gradient that of minus an f-divergence D[p(z|x), q(z|x)] = E_q[f(u)].
@@ -48,7 +50,7 @@ def f_divergence(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [K, B, J] -> log p(x|z) [K, B].
         num_samples: K.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
         divergence: f, one of `DIVERGENCES`; see `tfp.vi`. `kl_forward` is KL(p || q), `kl_reverse`
             KL(q || p), `jensen_shannon` twice the usual one.
 
@@ -66,10 +68,9 @@ def f_divergence(
         )
     check_several("f_divergence", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
-    log_q = posterior.log_prob(z)
+    z, log_q = draw(posterior, num_samples, seed)
     # At stopped draws only p's parameters have a gradient; XLA computes the values once.
-    fixed = tf.stop_gradient(z)
+    fixed = through(posterior, z, tf.stop_gradient)
     held = Draws(fixed, log_likelihood(fixed), prior.log_prob(fixed), tf.stop_gradient(log_q))
     bound = weighted_bound(held)
     # Without that gradient, what is left is along the draws: q's alone.

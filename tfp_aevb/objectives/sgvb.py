@@ -13,8 +13,10 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions.closed_form_kl import closed_form_kl
+from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.sums import total
 from tfp_aevb.utils.counts import check_count
+from tfp_aevb.utils.seeds import as_seed
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
@@ -27,12 +29,13 @@ class Bound(NamedTuple):
     kl: tf.Tensor
 
 
+@exactly
 def sgvb_a(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound with every term sampled: SGVB estimator A (Eq. 6).
 
@@ -43,7 +46,7 @@ def sgvb_a(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [L, B, J] -> log p(x|z) [L, B].
         num_samples: L.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
 
     Returns:
         The bound, each part [B] in nats; `kl` is the sampled log q(z|x) - log p(z).
@@ -51,9 +54,23 @@ def sgvb_a(
     Raises:
         ValueError: if q is not reparameterised, so that its gradient would be wrong.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    estimator = tfp.vi.GradientEstimators.REPARAMETERIZATION
-    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+    reconstructions = []
+
+    def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
+        reconstructions.append(log_likelihood(z))
+        return reconstructions[-1] + prior.log_prob(z)
+
+    loss = tfp.vi.monte_carlo_variational_loss(
+        target_log_prob,
+        posterior,
+        sample_size=num_samples,
+        gradient_estimator=tfp.vi.GradientEstimators.REPARAMETERIZATION,
+        seed=as_seed(seed),
+    )  # [B]
+    reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
+    return Bound(-loss, reconstruction, reconstruction + loss)
 
 
 def sgvb_b(
@@ -61,7 +78,7 @@ def sgvb_b(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound with the KL term in closed form: SGVB estimator B (Eq. 7).
 
@@ -77,25 +94,35 @@ def sgvb_b(
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
-    z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
+    z = posterior.sample(num_samples, seed=as_seed(seed))  # [L, B, J]
     reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
     return Bound(reconstruction - kl, reconstruction, kl)
 
 
+@exactly
 def score_function(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound as `sgvb_a`, its q-gradient by the score function (Section 2.2).
 
     The paper calls this estimator's variance impractical; it is here so that it can be shown. Its
     value is that of `sgvb_a`; it also serves posteriors that are not reparameterised.
     """
-    estimator = tfp.vi.GradientEstimators.SCORE_FUNCTION
-    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+    check_count("num_samples", num_samples)
+    # As `tfp.vi` has it, but for q's density at its draws, of which it takes an inverse.
+    z, _ = draw(posterior, num_samples, tfp.random.split_seed(as_seed(seed), n=2)[0])
+    z = through(posterior, z, tf.stop_gradient)
+    log_q = posterior.log_prob(z)  # [L, B]
+    score = tf.exp(log_q - tf.stop_gradient(log_q))
+    reconstruction = log_likelihood(z)
+    terms = reconstruction + prior.log_prob(z) - posterior.log_prob(z)
+    elbo = tf.reduce_mean(terms * score, axis=0)
+    reconstruction = tf.reduce_mean(reconstruction, axis=0)
+    return Bound(elbo, reconstruction, reconstruction - elbo)
 
 
 def evidence_bound(
@@ -103,7 +130,7 @@ def evidence_bound(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the evidence lower bound of any q and p, by the best estimator for them.
 
@@ -167,32 +194,6 @@ def negative_log_parameter_prior(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
     1/2 sum{ w^2 }: divided by N, the weight decay of the per-datapoint loss. Scalar, nats.
     """
     return 0.5 * tf.add_n([total(tf.square(tf.cast(w, tf.float32))) for w in parameters])
-
-
-def _monte_carlo_bound(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    log_likelihood: LogLikelihood,
-    num_samples: int,
-    seed: tf.Tensor | None,
-    gradient_estimator: tfp.vi.GradientEstimators,
-) -> Bound:
-    check_count("num_samples", num_samples)
-    reconstructions = []
-
-    def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
-        reconstructions.append(log_likelihood(z))
-        return reconstructions[-1] + prior.log_prob(z)
-
-    loss = tfp.vi.monte_carlo_variational_loss(
-        target_log_prob,
-        posterior,
-        sample_size=num_samples,
-        gradient_estimator=gradient_estimator,
-        seed=seed,
-    )  # [B]
-    reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
-    return Bound(-loss, reconstruction, reconstruction + loss)
 
 
 def _name(distribution: tfd.Distribution) -> str:

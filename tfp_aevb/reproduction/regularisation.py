@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.data.observations import Observations
@@ -95,9 +96,9 @@ def run_regularisation(
         for name, settings in MODELS.items():
             config = _config(dataset, samples, settings, latent_dim, data_dir, step_size)
             models[name] = _trained(config, workdir / dataset)
-        pca = regularity.fit_pca(images.train, latent_dim)
+        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(images.train.astype(np.float64))
         head = {"method": "SVD", "c": "", "latent_dim": latent_dim, "samples": ""}
-        models["PCA"] = Fitted(pca.encode, pca.decode, False, head)
+        models["PCA"] = Fitted(pca.transform, pca.inverse_transform, False, head)
         shown = []
         for name, model in models.items():
             numbers, space = measure_model(name, model, images, data.image_shape)
@@ -158,11 +159,11 @@ def _trained(config: TrainConfig, folder: Path) -> Fitted:
     )
 
 
-def _angles_to(pca: regularity.PCA, linear: Fitted) -> np.ndarray:
+def _angles_to(pca: Any, linear: Fitted) -> np.ndarray:
     """Returns the angles, in degrees, between the columns of a linear decoder and components."""
-    columns = np.eye(len(pca.components))
+    columns = np.eye(len(pca.components_))
     return regularity.principal_angles(
-        linear.decode(columns) - linear.decode(0.0 * columns), pca.components
+        linear.decode(columns) - linear.decode(0.0 * columns), pca.components_
     )
 
 

@@ -38,6 +38,7 @@ from tfp_aevb.training.devices import (
 )
 from tfp_aevb.training.fused import NonFiniteBoundError
 from tfp_aevb.utils.files import WriteError
+from tfp_aevb.utils.progress import say
 
 MAX_RESTORES = 3
 
@@ -94,9 +95,8 @@ def train_and_evaluate(
                 run.check_config(config)  # again: another process may have been faster
                 if config.progress:
                     names = device_names(strategy)
-                    print(f"{run.path}: training on {names}", file=sys.stderr)
-                    for line in dataset.notes:
-                        print(line, file=sys.stderr)
+                    for line in (f"{run.path}: training on {names}", *dataset.notes):
+                        say(line)
                 run.write_config(config, data_record(dataset))
             else:  # what it writes and says is nobody's
                 config = dataclasses.replace(config, progress=False)
@@ -165,7 +165,7 @@ def _train(
                 model.restart_averages()
             checkpoints.save(model)
         elif is_chief(model.distribute_strategy):
-            print(f"{run.path}: resuming at step {step}", file=sys.stderr)
+            say(f"{run.path}: resuming at step {step}")
         try:
             _fit(config, run, dataset, model, checkpoints, signals, extra)
             return
@@ -244,7 +244,7 @@ def _fit(
             verbose=0,
         )
     if patience.is_over and is_chief(model.distribute_strategy):
-        print(f"{run.path}: {stop_reason(log.rows, config)}", file=sys.stderr)
+        say(f"{run.path}: {stop_reason(log.rows, config)}")
     last = int(model.optimizer.iterations.numpy())
     if patience.is_over or (log.rows and log.rows[-1]["step"] == last):
         checkpoints.save(model)

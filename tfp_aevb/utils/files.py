@@ -1,12 +1,14 @@
 """Files that are written whole or not at all. Does not import TensorFlow."""
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,6 +128,13 @@ def sync_tree(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes `text` atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Writes a header and rows as a .csv file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,6 +5,19 @@ import time
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 30.0
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Turns all progress of this process off, or on again."""
+    global _quiet
+    _quiet = quiet
+
+
+def say(text: str) -> None:
+    """Prints a line of progress to stderr; warnings and errors do not come here."""
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
 
 
 class ProgressLine:
@@ -19,7 +32,7 @@ class ProgressLine:
         """Shows `text` if it is time to, or `now`."""
         moment = time.perf_counter()
         every = TERMINAL_SECONDS if self.is_terminal else LOG_SECONDS
-        if not now and moment - self._shown_at < every:
+        if _quiet or (not now and moment - self._shown_at < every):
             return
         self._shown_at = moment
         start, end = ("\r\x1b[K", "") if self.is_terminal else ("", "\n")
