@@ -1,6 +1,7 @@
 """Tests of tfp_aevb.commands.flags."""
 
 import dataclasses
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
