@@ -12,6 +12,19 @@ Independent: Any = tfd.Independent.__mro__[1]
 Sample: Any = tfd.Sample.__mro__[1]
 BatchBroadcast: Any = tfd.BatchBroadcast.__mro__[1]
 TransformedDistribution: Any = tfd.TransformedDistribution.__mro__[1]
+MixtureSameFamily: Any = tfd.MixtureSameFamily.__mro__[1]
+
+# Over whole numbers from 0 on; their densities go on between these.
+COUNTS: tuple[type, ...] = (
+    tfd.BetaBinomial,
+    tfd.Binomial,
+    tfd.DirichletMultinomial,
+    tfd.Geometric,
+    tfd.Multinomial,
+    tfd.NegativeBinomial,
+    tfd.Poisson,
+    tfd.PoissonLogNormalQuadratureCompound,
+)
 
 
 def bare(distribution: tfd.Distribution) -> tfd.Distribution:

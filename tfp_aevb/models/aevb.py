@@ -34,6 +34,7 @@ from tfp_aevb.models.part_checks import (
     own_captured_variables,
     posterior_moments,
     serialize_part,
+    values_of,
 )
 from tfp_aevb.objectives import (
     SGVBA,
@@ -169,6 +170,7 @@ class AEVB(FusedModel):
         with explained_precision("decoder"):
             likelihood = self.decoder(tf.zeros([1, self.latent_dim]))
         check_distribution("decoder", likelihood)
+        self._values_of_x = getattr(self.decoder, "support", values_of(likelihood))
         parts = (self.decoder, likelihood)
         self._allows_missing = any(getattr(part, "allows_missing", False) for part in parts)
         self.event_shape = tuple(likelihood.event_shape.as_list())
@@ -415,7 +417,7 @@ class AEVB(FusedModel):
 
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's event shape and support."""
-        check_data(x, self.event_shape, self.decoder, self.allows_missing)
+        check_data(x, self.event_shape, self.decoder, self._values_of_x, self.allows_missing)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
         x = as_datapoints(self.arrange(x), self.allows_missing)

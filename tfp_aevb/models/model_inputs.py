@@ -1,5 +1,6 @@
 """What a model's methods are given, x and z, as the tensors they work on."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,9 +50,12 @@ def check_draws(z: tf.Tensor, x: tf.Tensor) -> None:
 
 
 def check_data(
-    x: Observations, event_shape: Sequence[int], decoder: Any, allows_missing: bool
+    x: Observations, event_shape: Sequence[int], decoder: Any, values: str, allows_missing: bool
 ) -> None:
-    """Raises a `ValueError` unless `x` has the event shape and the support of p(x|z)."""
+    """Raises a `ValueError` unless `x` has the event shape and the `values` of p(x|z).
+
+    Of values between 0 and 1 under a Bernoulli that is not of this package it warns.
+    """
     if x.event_shape != tuple(event_shape):
         raise ValueError(
             f"the model's datapoints have shape {list(event_shape)}, "
@@ -62,7 +66,17 @@ def check_data(
             f"`x` has NaN values, which {type(decoder).__name__} does not marginalise; "
             "remove or impute them, or give the likelihood `allow_missing=True`"
         )
-    x.check_support(getattr(decoder, "support", "real"))
+    if values == "binary" and not hasattr(decoder, "support"):
+        try:
+            x.check_support(values)
+        except ValueError:
+            warnings.warn(
+                "`x` has values that are neither 0 nor 1, of which a Bernoulli is no distribution: "
+                "the bound is none on log p(x); binarise them, or use `tfd.ContinuousBernoulli`",
+                stacklevel=2,
+            )
+    else:
+        x.check_support(values)
     if hasattr(decoder, "check_values"):
         decoder.check_values(x.x)
 

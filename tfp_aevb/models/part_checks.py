@@ -277,6 +277,28 @@ def _elements(distribution: tfd.Distribution) -> tfd.Distribution:
     return inner
 
 
+def values_of(likelihood: tfd.Distribution) -> str:
+    """Returns which values of x p(x|z) is of, where its density itself does not refuse others.
+
+    TFP's densities of counts and codes go on between whole numbers and below 0, those of binary
+    values between 0 and 1.
+
+    Returns:
+        As `check_values` names them: `counts`, `codes:K`, `binary`, or else `real`.
+    """
+    inner = _elements(getattr(likelihood, "tensor_distribution", likelihood))
+    while isinstance(inner, kinds.MixtureSameFamily):
+        inner = _elements(inner.components_distribution)
+    if isinstance(inner, kinds.COUNTS):
+        return "counts"
+    if isinstance(inner, tfd.Bernoulli):
+        return "binary"
+    if isinstance(inner, tfd.Categorical):
+        parameter = inner.probs if inner.logits is None else inner.logits
+        return f"codes:{parameter.shape[-1]}" if parameter.shape[-1] else "counts"
+    return "real"
+
+
 def is_real(distribution: tfd.Distribution) -> bool:
     """Whether each element of the distribution may be any real number.
 

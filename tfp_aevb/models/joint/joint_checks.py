@@ -7,10 +7,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.value_checks import check_values
 from tfp_aevb.models.joint.flat import leaves_of
 from tfp_aevb.models.joint.leaves import Joint
 from tfp_aevb.models.joint.unconstrained_latents import Supports
-from tfp_aevb.models.part_checks import UnknownSupportError, check_simplex_density, is_real
+from tfp_aevb.models.part_checks import (
+    UnknownSupportError,
+    check_simplex_density,
+    is_real,
+    values_of,
+)
 
 
 def check_model(joint: Joint) -> None:
@@ -52,6 +58,14 @@ def check_model(joint: Joint) -> None:
         return not changed(others, others)
 
     everything, conditionals = range(len(joint.dtypes)), joint.conditionals(drawn[0])
+    joint.values = [
+        (name, columns, support)
+        for name, leaf, columns in joint.data.elements()
+        if name not in joint.given.names
+        and (support := values_of(conditionals[leaf])) != "real"
+        # A layer's Bernoulli may be told to allow grey pixels.
+        and (support != "binary" or joint.dtypes[leaf].is_integer)
+    ]
     joint.marginalised = [
         name
         for name in joint.observed.names
@@ -92,9 +106,15 @@ def check_encoder(
             )
 
 
-def check_missing(joint: Joint, x: np.ndarray) -> None:
-    """Raises a `ValueError` if `x` [N, ...event] has NaN where it may not."""
+def check_rows(joint: Joint, x: np.ndarray) -> None:
+    """Raises a `ValueError` if `x` [N, ...event] has NaN or values of a part where it may not."""
     rows = x.reshape([len(x), -1])
+    for name, columns, support in joint.values:
+        values = rows[:, columns]
+        try:
+            check_values(values[~np.isnan(values)], 1.0, support)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from None
     for name, columns in joint.data.columns().items():
         missing = np.isnan(rows[:, columns])
         if name in joint.marginalised:

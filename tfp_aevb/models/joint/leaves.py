@@ -1,5 +1,6 @@
 """The parts of a joint distribution: which are latent, and how they lie in one vector."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -101,6 +102,15 @@ class Parts:
             start = stop
         return found
 
+    def elements(self) -> list[tuple[Name, int, slice]]:
+        """Returns the leaves, each with its part's name and its elements of the vector."""
+        names = {leaf: n for n, place in self.places.items() for leaf in leaves_of({n: place})}
+        ends = list(itertools.accumulate(self._sizes))
+        return [
+            (names[leaf], leaf, slice(end - size, end))
+            for leaf, size, end in zip(self.leaves, self._sizes, ends, strict=True)
+        ]
+
 
 class Joint(FlatJoint):
     """A joint distribution over latent and observed parts.
@@ -125,6 +135,8 @@ class Joint(FlatJoint):
         discrete: names of the latents that are integers, or have some.
         has_conditional_prior: whether latents depend on given parts.
         marginalised: names of the observed parts whose elements may be NaN.
+        values: elements of a row that only take some values, with their part's name; see
+            `part_checks.values_of`.
 
     Raises:
         ValueError: if a name is not a part's or stands where it cannot, or nothing is left as
@@ -174,6 +186,7 @@ class Joint(FlatJoint):
         self.discrete = [n for n in latent if not self._is_floating(n)]
         self.has_conditional_prior = False  # until a look at the densities says so
         self.marginalised: list[Name] = []
+        self.values: list[tuple[Name, slice, str]] = []
 
     @property
     def may_be_missing(self) -> list[Name]:

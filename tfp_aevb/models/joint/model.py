@@ -23,7 +23,7 @@ from tfp_aevb.models.joint.distributions import (
 )
 from tfp_aevb.models.joint.flat import Leaves, Name
 from tfp_aevb.models.joint.global_latents import GlobalPosterior
-from tfp_aevb.models.joint.joint_checks import check_encoder, check_missing, check_model
+from tfp_aevb.models.joint.joint_checks import check_encoder, check_model, check_rows
 from tfp_aevb.models.joint.leaves import Joint, Values
 from tfp_aevb.models.joint.unconstrained_latents import Supports
 from tfp_aevb.models.model_inputs import as_latents, with_event_shape
@@ -373,13 +373,13 @@ class JointAEVB(AEVB):
         """
         rows = arranged(self._joint_parts.data, x)
         if rows is not x and isinstance(rows, np.ndarray):
-            check_missing(self._joint_parts, rows)
+            check_rows(self._joint_parts, rows)
         return rows
 
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's shape, and NaN where it may have."""
         if x.event_shape == self.event_shape:
-            check_missing(self._joint_parts, x.x)
+            check_rows(self._joint_parts, x.x)
         elif len(self._joint_parts.data.leaves) > 1:
             widths = {n: c.stop - c.start for n, c in self._joint_parts.data.columns().items()}
             raise ValueError(
@@ -393,7 +393,7 @@ class JointAEVB(AEVB):
         # NaN where it may not be is refused by the name of its part.
         x = with_event_shape(as_datapoints(self.arrange(x), True), self.event_shape)
         if tf.executing_eagerly():
-            check_missing(self._joint_parts, x.numpy())
+            check_rows(self._joint_parts, x.numpy())
         return x
 
     def _mean_given(self, posterior: tfd.Distribution, loc: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
