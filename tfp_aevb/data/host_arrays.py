@@ -1,6 +1,6 @@
 """What a user gives as an array, in whatever form, as NumPy numbers: float32, or bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,11 @@ def host_array(x: Any) -> np.ndarray:
     reason = is_no_array(x)
     if reason:
         raise ValueError(f"`x` must be an array of numbers: {reason}")
+    if isinstance(x, Mapping):
+        raise ValueError(
+            f"`x` must be one array of numbers, got a dict of {list(x)}; give one of them, or the "
+            "dict to a `JointAEVB` with parts of these names"
+        )
     try:
         if isinstance(x, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in x):
             x = np.ma.array(x)
