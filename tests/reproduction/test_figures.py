@@ -103,8 +103,8 @@ def test_figures_4_and_5_share_their_runs(tmp_path: Path, trained) -> None:
     assert [config.latent_dim for config in trained] == [2, 4]
     manifold = rows_of(tmp_path / f"figure4_{DATASET}.csv")
     assert len(manifold) == 400
-    assert float(manifold[0]["z1"]) == pytest.approx(-1.95996, abs=1e-4)
-    assert float(manifold[0]["z2"]) == pytest.approx(1.95996, abs=1e-4)
+    assert float(manifold[0]["z0"]) == pytest.approx(-1.95996, abs=1e-4)
+    assert float(manifold[0]["z1"]) == pytest.approx(1.95996, abs=1e-4)
     samples = rows_of(tmp_path / f"figure5_{DATASET}.csv")
     assert [row["latent_dim"] for row in samples] == ["2"] * 100 + ["4"] * 100
     pixels = np.array([[float(row[f"pixel_{j}"]) for j in range(784)] for row in samples])

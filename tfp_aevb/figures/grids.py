@@ -233,9 +233,9 @@ def manifold_figure(
     axis.grid(False)
     across = shown * width + (width - 1) / 2
     upwards = (num - 1 - shown) * height + (height - 1) / 2
-    axis.set(xticks=across, xticklabels=values[0], xlabel="first latent $z_1$")
-    axis.set(yticks=upwards, yticklabels=values[1], ylabel="second latent $z_2$")
+    axis.set(xticks=across, xticklabels=values[0], xlabel="first latent $z_0$")
+    axis.set(yticks=upwards, yticklabels=values[1], ylabel="second latent $z_1$")
     top, right = axis.secondary_xaxis("top"), axis.secondary_yaxis("right")
-    top.set(xticks=across, xticklabels=labels, xlabel="quantile of $p(z_1)$")
-    right.set(yticks=upwards, yticklabels=labels, ylabel="quantile of $p(z_2)$")
+    top.set(xticks=across, xticklabels=labels, xlabel="quantile of $p(z_0)$")
+    right.set(yticks=upwards, yticklabels=labels, ylabel="quantile of $p(z_1)$")
     return figure

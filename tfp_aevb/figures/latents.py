@@ -116,12 +116,12 @@ def encodings_figure(
         if stddev is not None:
             left, right = (loc - stddev)[:, 0], (loc + stddev)[:, 0]
             axis.hlines(heights, left, right, colors=colours, alpha=0.25, lw=0.8)
-        axis.set(yticks=[], xlabel="latent $z_1$")
+        axis.set(yticks=[], xlabel="latent $z_0$")
         if named:
             axis.set(yticks=np.arange(len(names)), yticklabels=names.astype(str), ylabel="class")
     else:
         directions, fractions = np.eye(2), np.ones(2)
-        axis.set(xlabel="latent $z_1$", ylabel="latent $z_2$")
+        axis.set(xlabel="latent $z_0$", ylabel="latent $z_1$")
         if loc.shape[1] > 2:
             directions, fractions = principal_axes(loc)
             of = f"component of the {loc.shape[1]} latent means"

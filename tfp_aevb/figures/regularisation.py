@@ -139,7 +139,7 @@ def _scatter(axis, model: LatentSpace, labels: np.ndarray | None) -> None:
         angle = np.linspace(0.0, 2.0 * np.pi, 200)
         circle = 2.0 * np.cos(angle), 2.0 * np.sin(angle)
         axis.plot(*circle, color=BLACK, ls="--", lw=1.2, label="2 deviations of N(0, I)")
-    axis.set(xlabel=f"$z_{{{shown[0] + 1}}}$", ylabel=f"$z_{{{shown[1] + 1}}}$")
+    axis.set(xlabel=f"$z_{{{shown[0]}}}$", ylabel=f"$z_{{{shown[1]}}}$")
     axis.set_aspect("equal", adjustable="datalim")
 
 

@@ -109,7 +109,7 @@ def image_rows(latents: np.ndarray | None, means: np.ndarray) -> list[dict[str, 
     """Returns rows of a picture's numbers: the latents, if any, and pixel means to two decimals."""
     rows = []
     for i, pixels in enumerate(means.reshape(len(means), -1)):
-        latent = {} if latents is None else {f"z{j + 1}": v for j, v in enumerate(latents[i])}
+        latent = {} if latents is None else {f"z{j}": v for j, v in enumerate(latents[i])}
         values = {f"pixel_{j}": f"{value:.2g}" for j, value in enumerate(np.round(pixels, 2))}
         rows.append({**latent, **values})
     return rows

@@ -117,7 +117,7 @@
     const sliders = element("div", "sliders", root);
     const inputs = record.shown.map((j) => {
       const line = element("label", "", sliders);
-      element("span", "", line).textContent = "z" + (j + 1);
+      element("span", "", line).textContent = "z" + j;
       const input = element("input", "", line);
       Object.assign(input, {
         type: "range", min: LOW[j], max: HIGH[j], step: (HIGH[j] - LOW[j]) / 120,
