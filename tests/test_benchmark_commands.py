@@ -87,6 +87,7 @@ def test_a_program_gets_settings_and_gives_json(fake_peer):
     assert result["started"] > 0.0
 
 
+@pytest.mark.compile
 def test_a_program_that_fails_gives_one_line(fake_peer):
     assert fake_peer("raise ValueError('no way')") == {"error": "exit code 1: ValueError: no way"}
     assert "printed no JSON" in fake_peer("print('hello')")["error"]
@@ -244,6 +245,7 @@ def test_the_workers_picture_has_medians_beside_what_sums_for_nothing_would_give
     assert list(speeds["if sums cost nothing"]) == pytest.approx([25_000, 50_000])
 
 
+@pytest.mark.compile
 def test_workers_are_waited_for_and_end_together(tmp_path):
     noise = "import sys; sys.stderr.write('x' * 1_000_000)"  # more than a pipe holds
     assert [p.returncode for p in run_workers(tmp_path, 60.0, noise, noise)] == [0, 0]

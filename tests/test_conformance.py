@@ -192,6 +192,7 @@ def _assert_equals_graph_run(model: AEVB, name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.compile
 def test_the_table_covers_every_public_layer() -> None:
     covered = {type(p).__name__ for case in CASES.values() for p in _public_layers(case.parts())}
     assert covered | TESTED_BY_THEMSELVES == set(layers.__all__)
@@ -279,6 +280,7 @@ def test_two_devices_evaluate_as_one(two_devices: tf.distribute.Strategy) -> Non
         np.testing.assert_allclose(*results, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_two_devices_train_networks_in_training_mode(two_devices: tf.distribute.Strategy) -> None:
     kl = tf_keras.layers
     with two_devices.scope():

@@ -137,6 +137,7 @@ def test_signature_gives_the_live_models_values(
     _assert_same_outputs(getattr(loaded, method)(**inputs), expected)
 
 
+@pytest.mark.compile(but_first=True)
 def test_served_number_of_samples_and_seed_are_heeded(exported: tuple[AEVB, Any, Path]) -> None:
     model, loaded, _ = exported
     x, other_seed = _data(model, 2), SEED + 1
@@ -199,6 +200,7 @@ def _assert_serves(path: Path, model: AEVB) -> None:
     np.testing.assert_allclose(loaded.encode(x)["loc"], model.encode(x).mean(), atol=1e-5)
 
 
+@pytest.mark.compile
 def test_only_the_models_parameters_are_saved(tmp_path: Path) -> None:
     model = small_model()
     export_saved_model(model, tmp_path / "saved_model")
@@ -254,12 +256,14 @@ def test_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert file.read_text() == "precious"
 
 
+@pytest.mark.compile
 def test_empty_folder_is_written_to(tmp_path: Path) -> None:
     model = small_model()
     export_saved_model(model, tmp_path)
     _assert_serves(tmp_path, model)
 
 
+@pytest.mark.compile
 def test_lookup_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     pairs = tf.lookup.KeyValueTensorInitializer([0, 1], [-1.0, 1.0])
     table = tf.lookup.StaticHashTable(pairs, 0.0)
@@ -293,6 +297,7 @@ def test_an_export_killed_between_its_two_moves_loses_nothing(tmp_path: Path) ->
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
 
 
+@pytest.mark.compile
 def test_an_export_that_fails_brings_back_what_a_killed_one_had_moved_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

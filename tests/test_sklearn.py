@@ -71,6 +71,7 @@ def test_transform_gives_the_means_of_q_and_inverse_transform_those_of_p(fitted)
     assert fitted.get_feature_names_out().tolist() == ["aevbtransformer0", "aevbtransformer1"]
 
 
+@pytest.mark.compile
 def test_scores_are_log_p_x(fitted) -> None:
     # p(z) integrated on a grid: two latents.
     axis = np.linspace(-6.0, 6.0, 301, dtype=np.float32)
@@ -100,6 +101,7 @@ def test_the_same_random_state_fits_the_same_model() -> None:
     assert ours.sample(3).shape == (3, 4)
 
 
+@pytest.mark.compile
 def test_fitting_leaves_numpy_s_own_stream_alone() -> None:
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002

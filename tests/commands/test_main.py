@@ -38,6 +38,7 @@ def test_help_shows_the_flags_of_the_verb_alone(verb: str, capsys) -> None:
     assert (module.__doc__ or "").split()[0] in captured.out
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_takes_less_than_a_second_of_computing_and_no_tensorflow(verb: str) -> None:
     code = (

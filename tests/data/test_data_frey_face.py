@@ -32,6 +32,7 @@ def test_rawface_columns_become_images(tmp_path: pathlib.Path, images: np.ndarra
     assert (read_rawface(_write(tmp_path / "a.mat", images)) == images).all()
 
 
+@pytest.mark.compile
 def test_prepared_set_and_raw_file_give_the_same_splits(
     tmp_path: pathlib.Path, images: np.ndarray
 ) -> None:
@@ -78,6 +79,7 @@ def served(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         thread.join()
 
 
+@pytest.mark.compile
 def test_reachable_file_is_downloaded_and_prepared(
     served: pathlib.Path,
     tmp_path: pathlib.Path,

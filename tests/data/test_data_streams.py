@@ -70,6 +70,7 @@ def read(
     raise AssertionError("the stream ended")
 
 
+@pytest.mark.compile
 def test_each_epoch_gives_every_training_example_once_in_an_order_of_its_own(folder) -> None:
     dataset = opened(folder)
     assert dataset.num_data == STREAMED
@@ -94,6 +95,7 @@ def test_the_splits_share_no_example(folder) -> None:
     assert "end of train's files" in dataset.record["split_rule"]
 
 
+@pytest.mark.compile
 def test_reading_goes_on_anywhere_as_if_it_had_not_stopped(folder) -> None:
     dataset = opened(folder)
     whole = read(dataset, 2 * STREAMED)
@@ -101,12 +103,14 @@ def test_reading_goes_on_anywhere_as_if_it_had_not_stopped(folder) -> None:
         np.testing.assert_array_equal(read(dataset, 150, start), whole[start : start + 150])
 
 
+@pytest.mark.compile
 def test_the_order_depends_on_the_seed_alone(folder) -> None:
     orders = [read(opened(folder, seed=seed), STREAMED) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(orders[0], orders[1])
     assert (orders[0] != orders[2]).mean() > 0.9
 
 
+@pytest.mark.compile
 def test_workers_share_the_data(folder) -> None:
     dataset = opened(folder)
     shares = [read(dataset, STREAMED // 2, worker=w, num_workers=2) for w in range(2)]
@@ -245,6 +249,7 @@ def test_in_order_every_training_example_comes_once_as_in_memory(folder) -> None
     assert len(set(numbers(together))) == STREAMED
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("binarize", ["threshold", "dynamic"])
 def test_parts_of_a_stream_are_what_the_run_sees(folder, binarize: str) -> None:
     config = TrainConfig(dataset=str(folder), stream=True, binarize=binarize)

@@ -61,6 +61,7 @@ def _use_proxy(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setenv("NO_PROXY", "")
 
 
+@pytest.mark.compile
 def test_prepared_set_is_read_whole_with_its_labels(prepared: pathlib.Path) -> None:
     data = load_dataset("tiny_aevb_digits", data_dir=str(prepared))
     parts = (data.train, data.validation, data.test)

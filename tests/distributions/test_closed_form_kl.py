@@ -157,6 +157,7 @@ def _exact(q: tuple, p: tuple) -> tf.Tensor:
     return 0.5 * (quadratic - mean.shape[1] + determinants)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("size", [1, 4, 50])
 def test_each_two_gaussians_have_their_exact_divergence(size: int) -> None:
     first, second = _parameters(size, 0), _parameters(size, 1)
@@ -332,6 +333,7 @@ def test_models_of_natural_pairs_train_by_estimator_b() -> None:
         assert (np.abs(np.mean(sampled, axis=0) - bound.kl) < 5 * error + 1e-5).all()
 
 
+@pytest.mark.compile
 def test_latents_of_a_trained_prior_get_its_gradient() -> None:
     loc = tf.Variable(0.4)
     prior = lambda: tfd.Sample(tfd.Normal(loc, 1.0), 2)  # noqa: E731
@@ -342,6 +344,7 @@ def test_latents_of_a_trained_prior_get_its_gradient() -> None:
     assert any(v is loc for v in model.trainable_variables)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("prior", ["log_normal", "exponential"])
 def test_positive_latents_of_the_command_line_have_estimator_b(prior: str) -> None:
     combination = Combination(prior, "positive", "gaussian", "sgvb_b")

@@ -42,6 +42,7 @@ def _exact(x: np.ndarray, log_m: np.ndarray, log_r: np.ndarray) -> tuple[np.ndar
     return value, r * (x - m) / (r + m), of_r
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("xla", [False, True])
 def test_density_and_gradients_are_scipys(xla: bool) -> None:
     def evaluate(x: tf.Tensor, log_m: tf.Tensor, log_r: tf.Tensor) -> tuple:
@@ -103,6 +104,7 @@ def test_second_derivatives_are_finite_and_right() -> None:
     np.testing.assert_allclose(found[1], r * m * (x - m) / (r + m) ** 2, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_draws_mean_and_variance_are_the_distributions() -> None:
     counts = NegativeBinomial(tf.constant([0.5, 2.0]), tf.constant([1.0, -0.5]))
     draws = counts.sample(20_000, seed=[0, 1]).numpy().astype(np.float64)

@@ -23,6 +23,7 @@ from tfp_aevb.evaluation.codes import (
 )
 
 
+@pytest.mark.compile
 def test_codes_are_the_posterior_s_moments_in_order() -> None:
     model, x = small_model(), binary_data(1203)
     found = encode_all(model, Observations(x))
@@ -32,6 +33,7 @@ def test_codes_are_the_posterior_s_moments_in_order() -> None:
     assert found.loc.dtype == found.stddev.dtype == np.float32
 
 
+@pytest.mark.compile
 def test_how_the_data_are_cut_does_not_change_the_codes() -> None:
     model = small_model()
     grey = np.random.default_rng(0).random([1203, 6]).astype(np.float32)

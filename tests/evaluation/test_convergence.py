@@ -74,6 +74,7 @@ def values(draws: np.ndarray) -> np.ndarray:
     return np.array([function(draws) for function in (r_hat, ess_bulk, ess_tail)])
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("num_chains", [1, 2, 5])
 @pytest.mark.parametrize("num_draws", [1, 3, 4, 5, 6, 7, 8, 9, 20, 21, 100, 101])

@@ -46,6 +46,7 @@ def linear_model(prior: Any = None, **kwargs) -> AEVB:
     )
 
 
+@pytest.mark.compile
 def test_variances_and_active_units_are_those_of_the_encoder() -> None:
     found = latent_statistics(linear_model(), Observations(X))
     means = X.astype(np.float64) @ GAIN
@@ -54,6 +55,7 @@ def test_variances_and_active_units_are_those_of_the_encoder() -> None:
     assert found.active.tolist() == [True, False, True, False]
 
 
+@pytest.mark.compile
 def test_a_latent_just_below_the_threshold_is_inactive() -> None:
     means = X.astype(np.float64) @ GAIN
     factor = np.sqrt(0.0099 / means.var(axis=0, ddof=1)[2])
@@ -62,6 +64,7 @@ def test_a_latent_just_below_the_threshold_is_inactive() -> None:
     assert found.active.tolist() == [True, False, False, False]
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("own_prior", [False, True])
 def test_the_kl_of_each_latent_is_the_closed_form(own_prior: bool) -> None:
     loc, scale = np.zeros(J), np.ones(J)
@@ -130,6 +133,7 @@ def test_rate_and_distortion_have_their_exact_expectation() -> None:
         assert abs(values.mean() / exact.mean() - 1.0) < 0.005
 
 
+@pytest.mark.compile
 def test_the_aggregate_posterior_of_an_exact_encoder_is_the_prior() -> None:
     # Means N(0, 1 - s^2) and a standard deviation of s: q(z) is N(0, I).
     gain = np.diag(np.sqrt(1.0 - STDDEV[:D] ** 2)) @ np.eye(D, J)

@@ -152,6 +152,7 @@ def test_all_estimators_have_the_exact_gradient_of_the_bound() -> None:
         np.testing.assert_allclose(found, np.mean(exact, axis=1), atol=1e-9)
 
 
+@pytest.mark.compile
 def test_the_standard_error_is_the_exact_one() -> None:
     copies, x = somewhere(), X[:1]
     g, _ = copies.polynomials(x, "sgvb_b")
@@ -198,6 +199,7 @@ def test_for_the_means_of_a_linear_model_b_has_less_noise_everywhere() -> None:
             np.testing.assert_allclose(variance[0], slope**2 * s2 / 2.0, rtol=1e-9)
 
 
+@pytest.mark.compile
 def test_parameters_fall_into_the_encoder_s_and_the_others() -> None:
     encoder = layers.DiagonalGaussianPosterior(2, (5,))
     model = small_model(prior=layers.DiagonalNormalPrior(2), encoder=encoder)
@@ -211,6 +213,7 @@ def test_parameters_fall_into_the_encoder_s_and_the_others() -> None:
     assert found["all"].total_variance == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.compile
 def test_three_draws_give_what_their_gradients_say() -> None:
     found = gradient_variance(somewhere().model(), X, "sgvb_a", 3, seed=5)["all"]
     more = gradient_variance(somewhere().model(), X, "sgvb_a", 4, seed=5)["all"]

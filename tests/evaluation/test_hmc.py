@@ -104,6 +104,7 @@ def test_the_step_is_tuned_though_the_encoder_is_too_wide() -> None:
     assert abs(draws.acceptance.numpy().mean() - 0.9) < 0.05
 
 
+@pytest.mark.compile
 def test_chains_in_two_modes_of_one_latent_are_found_out() -> None:
     _, model, x = exact_model(2)
 
@@ -137,6 +138,7 @@ def test_appendix_d_is_within_a_twentieth_of_a_nat(latent_dim: int) -> None:
     assert (estimate.r_hat.numpy() < 1.1).mean() > 0.95
 
 
+@pytest.mark.compile
 def test_appendix_d_has_no_answer_where_chains_stay_where_they_are() -> None:
     _, model, x = exact_model(2)
     log_joint = model.log_joint
@@ -162,6 +164,7 @@ def test_a_posterior_without_a_variance_still_has_steps() -> None:
     assert_mean(squared_distances(exact, x, draws.z.numpy()).mean(axis=(0, 1)), 1.0)
 
 
+@pytest.mark.compile
 def test_appendix_d_sees_a_likelihood_one_percent_off() -> None:
     exact, model, x = exact_model(2, data_dim=10, shift=0.3, widen=1.5)
     exact_log_prob = exact.log_prob(x)

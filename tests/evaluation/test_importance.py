@@ -64,6 +64,7 @@ def _draws(model: AEVB, x: np.ndarray, num_samples: int, chunk: int) -> np.ndarr
     return np.concatenate(chunks)[:num_samples].astype(np.float64)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("num_samples", [1, 7, 1000])
 def test_exact_posterior_gives_exact_log_prob_for_any_number_of_samples(num_samples: int) -> None:
     x = np.concatenate([LINEAR.data(50), FAR_AWAY])
@@ -73,16 +74,19 @@ def test_exact_posterior_gives_exact_log_prob_for_any_number_of_samples(num_samp
     assert np.max(estimate.standard_error[:-1]) < 1e-3
 
 
+@pytest.mark.compile
 def test_wrong_posterior_agrees_with_exact_log_prob_within_standard_errors() -> None:
     assert abs(_mean_in_standard_errors(_model(shift=0.2, widen=1.2))) < 5.0
 
 
+@pytest.mark.compile
 def test_standard_errors_are_the_spread_of_the_errors() -> None:
     errors, standard_errors = _errors(_model(shift=0.2, widen=1.2))
     spread = np.sqrt(np.mean((errors / standard_errors) ** 2))
     assert abs(spread - 1.0) < 5.0 / np.sqrt(2.0 * len(errors))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("part", ["prior", "encoder", "decoder"])
 def test_comparison_with_exact_log_prob_sees_a_term_one_percent_off(part: str) -> None:
     assert abs(_mean_in_standard_errors(_model(part, 1.01, shift=0.2, widen=1.2))) > 50.0
@@ -96,6 +100,7 @@ def test_estimate_rises_to_log_prob_with_the_number_of_samples() -> None:
         assert gap.mean() > 5.0 * gap.std() / np.sqrt(len(gap))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
 def test_chunks_give_the_one_shot_estimate_of_the_same_draws(chunk: int) -> None:
     model, x = _model(shift=0.3, widen=1.4), np.concatenate([LINEAR.data(6), FAR_AWAY - 299.0])
@@ -182,6 +187,7 @@ def test_chunk_of_an_unknown_batch_size_bounds_decoded_values(
     assert int(size.get_concrete_function(x)(tf.zeros([1, LINEAR.data_dim]))) == 7
 
 
+@pytest.mark.compile
 def test_xla_takes_unknown_number_of_samples() -> None:
     model, x = _model(), LINEAR.data(6)
 
@@ -194,6 +200,7 @@ def test_xla_takes_unknown_number_of_samples() -> None:
     np.testing.assert_allclose(estimate.effective_sample_size, 23.0, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_seed_determines_the_draws() -> None:
     model, x = small_model(), binary_data(4)
     first, again, other, fresh, fresher = (

@@ -37,6 +37,7 @@ def test_separable_codes_are_read_without_an_error() -> None:
         assert (row.validation, row.test, row.standard_error) == (1.0, 1.0, 0.0)
 
 
+@pytest.mark.compile
 def test_labels_that_do_not_depend_on_the_codes_are_read_by_chance() -> None:
     for seed in range(3):
         rows = list(probe("codes", *labelled(0.0, seed)))
@@ -96,6 +97,7 @@ def test_components_are_those_of_the_training_data() -> None:
     assert principal_components(train[:3], [test], 20)[0].shape == (3, 3)
 
 
+@pytest.mark.compile
 def test_the_comparison_has_codes_pca_of_their_dimension_and_pixels() -> None:
     data = labelled(3.0)
     pixels = {name: d.x for name, d in zip(SPLITS, data, strict=True)}

@@ -58,6 +58,7 @@ def test_many_samples_of_the_bound_are_averaged_over_their_chunks(
     np.testing.assert_allclose(found.values, EXACT.log_prob(x), rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_chunks_of_samples_have_draws_of_their_own() -> None:
     decoder = EXACT.decoder(tf.float32)
     prior = EXACT.prior(tf.float32)
@@ -67,6 +68,7 @@ def test_chunks_of_samples_have_draws_of_their_own() -> None:
     assert draws[0] / draws[1] == pytest.approx(5.0, rel=0.4)  # the root of 25
 
 
+@pytest.mark.compile
 def test_levels_are_divided_by_their_scale(model: AEVB) -> None:
     levels = np.arange(10, dtype=np.uint8).reshape(2, 5)
     found = score(model, Observations(levels, scale=4.0), "elbo", num_samples=1, seed=0)
@@ -142,6 +144,7 @@ def test_a_row_of_the_table_shows_mean_interval_and_counts() -> None:
     assert len(head) == len(line)
 
 
+@pytest.mark.compile
 def test_progress_tells_datapoints_and_time_left(
     model: AEVB, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

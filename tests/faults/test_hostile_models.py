@@ -59,6 +59,7 @@ def refused(read: Callable[[], Any], mark: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_that_would_run_code_is_refused(name: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
@@ -67,6 +68,7 @@ def test_a_config_that_would_run_code_is_refused(name: str, tmp_path: Path) -> N
     refused(lambda: AEVB.from_config(config), mark)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_keras_file_that_would_run_code_is_refused(name: str, tmp_path: Path) -> None:
     mark, path, forged = tmp_path / "mark", tmp_path / "m.keras", tmp_path / "forged.keras"
@@ -82,6 +84,7 @@ def test_a_keras_file_that_would_run_code_is_refused(name: str, tmp_path: Path) 
     refused(lambda: tf_keras.models.load_model(forged), mark)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_optimizer_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     mark, model = tmp_path / "mark", small_model()

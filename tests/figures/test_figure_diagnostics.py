@@ -28,6 +28,7 @@ def test_bars_and_points_are_sorted_by_variance_and_marked() -> None:
     assert texts == ["active: 2 of 4", "inactive: 2 of 4", "active above 0.01"]
 
 
+@pytest.mark.compile
 def test_without_kl_there_is_one_panel_and_many_latents_have_ranks(tmp_path) -> None:
     assert len(latent_use_figure(VARIANCES, ACTIVE, threshold=0.01).axes) == 1
     many = np.linspace(1e-7, 1.0, 200)

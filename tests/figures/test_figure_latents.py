@@ -97,6 +97,7 @@ def test_one_latent_is_drawn_as_a_strip_per_class() -> None:
     np.testing.assert_allclose(segments[:, 1, 0] - segments[:, 0, 0], 0.5)
 
 
+@pytest.mark.compile
 def test_encodings_draw_the_same_bytes_twice(tmp_path) -> None:
     arguments = _cloud(30, 3), np.arange(30) % 12, np.full((30, 3), 0.1)
     first = save_figure(encodings_figure(*arguments), tmp_path / "a.png", dpi=50)

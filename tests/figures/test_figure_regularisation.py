@@ -28,6 +28,7 @@ def images_in(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images]
 
 
+@pytest.mark.compile
 def test_a_row_has_codes_paths_and_both_kinds_of_draws(tmp_path) -> None:
     models = [space("first"), space("second", prior=False)]
     figure = latent_spaces_figure(models, STARTS, ENDS, LABELS, "title")

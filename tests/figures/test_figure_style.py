@@ -33,6 +33,7 @@ def test_import_needs_neither_tensorflow_nor_pyplot() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_the_same_figure_gives_the_same_bytes(tmp_path, monkeypatch, suffix: str) -> None:
     # Matplotlib takes this for the present time, so a date in the file would differ.

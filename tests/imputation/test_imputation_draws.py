@@ -103,6 +103,7 @@ def test_a_wrong_encoder_leaves_the_exact_gaussian_posterior(case: str, method: 
         assert (values.std(axis=0) / np.sqrt(COPIES) < 0.008 * unit).all()
 
 
+@pytest.mark.compile
 def test_pseudo_gibbs_is_exact_for_the_exact_encoder_alone() -> None:
     mean, _ = gaussian_posterior(X[[0, 2]], np.eye(4)[[0, 2]], 0.0)
     right = repeated(linear_model(), MASKED, "gibbs", None)
@@ -198,12 +199,14 @@ def test_what_is_known_exactly_stays_and_has_no_spread() -> None:
         assert np.isnan(found.effective_sample_size).all() == (method != "importance")
 
 
+@pytest.mark.compile
 def test_proposals_from_the_posterior_are_all_accepted() -> None:
     y = np.repeat(MASKED[np.newaxis], 20, axis=0)
     found = impute(linear_model(), y, num_samples=30, burn_in=10, seed=1, jit_compile=False)
     np.testing.assert_allclose(found.acceptance, 1.0, atol=1e-3)
 
 
+@pytest.mark.compile
 def test_weights_are_equal_where_nothing_is_seen_and_q_is_the_prior() -> None:
     decoder = small_model().decoder
     prior = tfd.MultivariateNormalDiag(tf.zeros([2]), tf.ones([2]))

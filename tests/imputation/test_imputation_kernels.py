@@ -73,6 +73,7 @@ def test_a_mixture_has_the_moments_of_its_parts() -> None:
     np.testing.assert_allclose(variance[::2], [moments[1][0], moments[3][2]])
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("power", [1.0, 0.3])
 def test_a_move_is_an_update_on_the_prior_and_what_is_seen_to_its_power(power: float) -> None:
     steps = np.random.default_rng(5).uniform(0.05, 0.5, ROWS)
@@ -125,6 +126,7 @@ def test_proposals_are_accepted_at_the_importance_ratio(exact_from: int) -> None
     np.testing.assert_allclose(z, kept, atol=1e-6)
 
 
+@pytest.mark.compile
 def test_averages_are_those_of_the_kept_steps() -> None:
     y, evidence = tf.constant(Y[:20], tf.float32), evidence_of(Y[:20])
     sampler = [chains(None, kept_from) for kept_from in (6, 7)]
@@ -175,6 +177,7 @@ def weighted() -> WeightedDraws:
     return WeightedDraws(model(), evidence_of(Y), COMPONENTS, DRAWS, jit_compile=False)
 
 
+@pytest.mark.compile
 def test_weights_average_to_the_probability_of_what_is_seen() -> None:
     count, steps = 1000, 200
     rows = np.repeat(Y[:1], count, axis=0)

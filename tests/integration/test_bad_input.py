@@ -162,6 +162,7 @@ def test_a_test_split_outside_the_support_is_found_before_training(tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.run
 def test_a_workdir_that_cannot_be_one_is_refused(data_file: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "foreign").mkdir()
@@ -197,6 +198,7 @@ def test_a_run_that_appears_while_the_data_load_is_not_overwritten(
     assert json.loads((workdir / "config.json").read_text())["config"]["latent_dim"] == 9
 
 
+@pytest.mark.run
 def test_grey_pixels_are_taken_when_allowed_by_name(
     data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

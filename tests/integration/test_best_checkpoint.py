@@ -36,6 +36,7 @@ def best_row(workdir: Path) -> dict[str, str]:
     return max(metric_rows(workdir), key=lambda row: float(row["validation_elbo"]))
 
 
+@pytest.mark.run
 def test_the_weights_are_those_of_the_best_step(overfitted: Path) -> None:
     step = int(best_row(overfitted)["step"])
     assert 0 < step < newest_step(overfitted) - 20  # not one of the newest two either
@@ -84,6 +85,7 @@ def test_pictures_reports_and_codes_are_of_the_best_step(overfitted: Path, tmp_p
     assert np.abs(best - last).max() > 0.1
 
 
+@pytest.mark.run
 def test_a_damaged_best_checkpoint_is_passed_over_for_the_next(overfitted: Path, tmp_path) -> None:
     workdir = copy_of(overfitted, tmp_path / "damaged")
     step = int(best_row(overfitted)["step"])
@@ -98,6 +100,7 @@ def test_a_damaged_best_checkpoint_is_passed_over_for_the_next(overfitted: Path,
     assert_one_line(lambda: load_run(workdir, "best"), ValueError, "damaged", str(workdir))
 
 
+@pytest.mark.run
 def test_where_there_is_none_it_is_one_line(overfitted: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(overfitted, tmp_path / "unscored")
     (workdir / "metrics.csv").unlink()

@@ -69,6 +69,7 @@ def test_the_paper_s_settings() -> None:
     assert (frey.likelihood, frey.decoder_variance) == ("gaussian_sigmoid", "per_pixel")
 
 
+@pytest.mark.run
 def test_burda_s_two_layers_are_of_the_paper_s_widths() -> None:
     model = build_model(config_in(REPOSITORY / "configs" / "burda_two_layers.flags"), [784], 60_000)
 

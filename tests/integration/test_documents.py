@@ -280,6 +280,7 @@ def rendered(node: ast.AST) -> str:
     return ""
 
 
+@pytest.mark.run
 def test_the_messages_of_the_page_of_troubles_are_those_of_the_code() -> None:
     paths = (REPOSITORY / "tfp_aevb").rglob("*.py")
     nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]

@@ -74,6 +74,7 @@ def test_own_images_have_nan_or_a_mask(trained: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.isnan(found[0]["observed"]), ~known)
 
 
+@pytest.mark.run
 def test_own_noisy_images_are_restored(trained: Path, tmp_path: Path) -> None:
     y = np.random.default_rng(0).integers(0, 2, (4, 20)).astype(np.float32)
     np.save(tmp_path / "y.npy", y)

@@ -63,6 +63,7 @@ def test_nothing_is_printed_as_json_for_a_failure(capsys: pytest.CaptureFixture)
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("verb", ["evaluate", "diagnose", "sample", "impute", "encode"])
 def test_verbs_answer_in_json(
     verb: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -94,6 +95,7 @@ def test_verbs_answer_in_json(
         assert 0.0 <= found["acceptance"]["least"] <= found["acceptance"]["median"] <= 1.0
 
 
+@pytest.mark.run
 def test_training_answers_with_its_summary(
     data_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -81,6 +81,7 @@ def test_encode_does_not_divide_counts(tmp_path: Path) -> None:
     np.testing.assert_allclose(arrays_in(tmp_path / "codes.npz")["loc"], expected, rtol=1e-4)
 
 
+@pytest.mark.run
 def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) -> None:
     config, run, model = load_run(trained)
     x = load_run_split(config, run, "test").x.reshape(-1, 4, 5)
@@ -105,6 +106,7 @@ def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) ->
     )
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("source", "naming"),
     [
@@ -134,6 +136,7 @@ def test_encode_needs_an_output(trained: Path, capsys) -> None:
     assert_refused(capsys, "encode", f"--workdir={trained}", naming=("--output is required",))
 
 
+@pytest.mark.run
 def test_represent_prints_and_writes_one_table(trained: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "table.csv"
     before = tree(trained)
@@ -203,6 +206,7 @@ def test_diagnose_is_a_function_of_the_seed(trained: Path, tmp_path: Path) -> No
     assert first["gaps"]["log_prob"] != other["gaps"]["log_prob"]
 
 
+@pytest.mark.run
 def test_diagnose_says_what_a_mixture_prior_leaves_undefined(
     unlabelled: Path, tmp_path: Path, capsys
 ) -> None:
@@ -232,6 +236,7 @@ def test_figures_draws_interpolations_when_asked(
     assert path.read_bytes().startswith(start)
 
 
+@pytest.mark.run
 def test_interpolations_that_cannot_be_drawn_are_refused(
     trained: Path, unlabelled: Path, tmp_path: Path, capsys
 ) -> None:
@@ -257,6 +262,7 @@ def test_a_folder_without_a_run_is_refused(verb: str, tmp_path: Path, capsys) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("verb", VERBS)
 def test_missing_data_are_named(verb: str, trained: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(trained, tmp_path / "run")

@@ -36,6 +36,7 @@ def run_with_gaps(gaps_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return workdir
 
 
+@pytest.mark.run
 def test_a_run_keeps_its_gaps_and_is_served(run_with_gaps: Path) -> None:
     config, run, model = load_run(run_with_gaps)
     assert (config.missing, config.binarize, model.allows_missing) == ("mask", "dynamic", True)

@@ -14,6 +14,7 @@ from tfp_aevb.objectives import IWAE, Renyi
 OLD = REPOSITORY / "tests" / "fixtures" / "version_0_1"
 
 
+@pytest.mark.run
 def test_a_keras_file_has_the_same_answers_and_its_optimizer_s_state() -> None:
     model = tf_keras.models.load_model(OLD / "model_0_1.keras")
     answers = np.load(OLD / "model_0_1_answers.npz")
@@ -49,6 +50,7 @@ def test_a_run_has_the_same_answers(old_run: Path) -> None:
     np.testing.assert_allclose(means, answers["mean_of_image"], rtol=1e-4)
 
 
+@pytest.mark.run
 def test_a_run_resumes(old_run: Path) -> None:
     config, _, _ = tfp_aevb.load_run(old_run)
     settings = {**config.to_dict(), "steps": 80}

@@ -52,6 +52,7 @@ return {{
         assert re.search(r"aevb on .* test bound -\d+\.\d\d nats", value["title"])
 
 
+@pytest.mark.run
 def test_a_report_states_its_numbers(report: Path, trained: Path, capsys) -> None:
     text = re.sub(r"<[^>]+>", " ", report.read_text())
     assert command("evaluate", f"--workdir={trained}", "--split=test") == 0
@@ -75,6 +76,7 @@ def test_the_command_of_a_report_goes_on_with_the_run_from_any_folder(
     assert not (workdir / workdir.name).exists()
 
 
+@pytest.mark.run
 def test_a_report_says_why_it_does_not_decode(trained: Path, monkeypatch) -> None:
     config, run, model = load_run(trained)
     monkeypatch.setattr(build, "explorer_record", lambda *_: None)

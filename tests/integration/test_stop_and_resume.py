@@ -122,6 +122,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert_same_run(workdir, trained)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("verb", ["train", "evaluate", "export", "figures", "sample"])
 def test_a_run_with_damaged_checkpoints_only_is_refused(
     verb: str, trained: Path, data_file: Path, tmp_path: Path, capsys
@@ -186,6 +187,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(
     assert kept <= newest_step(workdir) < step
 
 
+@pytest.mark.run
 def test_restoring_after_a_bound_that_is_not_finite_ends_after_three(
     data_file: Path, tmp_path: Path, capsys
 ) -> None:
@@ -200,6 +202,7 @@ def test_restoring_after_a_bound_that_is_not_finite_ends_after_three(
     assert " became NaN or infinite at step " in last
 
 
+@pytest.mark.run
 def test_a_validation_bound_that_is_not_finite_names_the_training_step(
     tmp_path: Path, capsys
 ) -> None:

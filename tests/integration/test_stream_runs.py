@@ -50,6 +50,7 @@ def test_a_run_on_an_endless_stream_records_what_it_was(whole: Path) -> None:
     assert load_run(whole)[2].num_data == 400  # takes the place of N
 
 
+@pytest.mark.run
 def test_the_other_verbs_work_on_a_run_of_a_stream(whole: Path, capsys) -> None:
     assert command("evaluate", f"--workdir={whole}", "--split=test") == 0
     assert "1,000" in capsys.readouterr().out

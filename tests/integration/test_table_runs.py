@@ -73,6 +73,7 @@ def test_the_columns_are_in_the_record_of_the_run(run_of_table: Path) -> None:
     assert (run_of_table / "saved_model" / "saved_model.pb").is_file()
 
 
+@pytest.mark.run
 def test_the_averages_are_what_is_evaluated_and_loaded(run_of_table: Path) -> None:
     arrays = checkpoint_arrays(run_of_table)
     averages = [arrays[name] for name in arrays if "/average_" in name]
@@ -177,6 +178,7 @@ def test_a_table_is_diagnosed_and_reported(run_of_table: Path, tmp_path: Path, c
     assert "NaN" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", text)  # pictures spell anything
 
 
+@pytest.mark.run
 def test_what_does_not_suit_is_one_line(
     table: Path, run_of_table: Path, trained: Path, tmp_path: Path, capsys
 ) -> None:

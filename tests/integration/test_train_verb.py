@@ -69,6 +69,7 @@ def test_a_run_leaves_everything_in_its_folder(trained: Path) -> None:
     assert [row["step"] for row in metric_rows(trained)] == ["20", "40"]
 
 
+@pytest.mark.run
 def test_summary_reports_the_test_bound_of_the_loaded_model(trained: Path) -> None:
     summary = json.loads((trained / "summary.json").read_text())
     config, run, model = load_run(trained)
@@ -82,6 +83,7 @@ def test_summary_reports_the_test_bound_of_the_loaded_model(trained: Path) -> No
     assert TrainConfig.from_dict(summary["config"]) == config
 
 
+@pytest.mark.run
 def test_summary_agrees_with_scores_of_many_samples(trained: Path) -> None:
     summary = json.loads((trained / "summary.json").read_text())
     config, run, model = load_run(trained)

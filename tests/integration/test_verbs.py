@@ -46,6 +46,7 @@ def test_evaluate_prints_the_mean_and_writes_each_value(
     np.testing.assert_allclose(values_in(output, estimator), scores.values, rtol=1e-8)
 
 
+@pytest.mark.run
 def test_evaluate_takes_several_estimators_in_one_table(trained: Path, tmp_path, capsys) -> None:
     output = tmp_path / "scores.csv"
     arguments = (f"--workdir={trained}", "--estimator=elbo,importance", "--num_samples=3")
@@ -58,6 +59,7 @@ def test_evaluate_takes_several_estimators_in_one_table(trained: Path, tmp_path,
     assert "'magic'" in capsys.readouterr().err
 
 
+@pytest.mark.run
 def test_evaluate_depends_on_its_seed(trained: Path, capsys) -> None:
     rows = []
     for seed in (0, 1):
@@ -102,6 +104,7 @@ def test_figures_of_the_run_are_those_of_the_verb(trained: Path, tmp_path: Path)
     assert abs(sizes[0] - 2 * sizes[1]) <= 2
 
 
+@pytest.mark.run
 def test_samples_are_a_function_of_the_seed(trained: Path, tmp_path: Path, capsys) -> None:
     paths = [tmp_path / f"{i}.npz" for i in range(3)]
     for path, seed in zip(paths, (5, 5, 6), strict=True):
@@ -121,6 +124,7 @@ def test_samples_are_a_function_of_the_seed(trained: Path, tmp_path: Path, capsy
     np.testing.assert_allclose(mean, model.decode(z).mean(), rtol=1e-5)
 
 
+@pytest.mark.run
 def test_samples_are_drawn_as_a_picture(trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "samples.png"
     assert command("sample", f"--workdir={trained}", f"--output={path}", "--num=9") == 0
@@ -143,6 +147,7 @@ def test_export_serves_the_newest_checkpoint(trained: Path, tmp_path: Path, caps
         np.testing.assert_allclose(served["loc"], model.encode(x).mean(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.run
 def test_export_goes_to_the_run_unless_told(trained: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     before = tree(workdir).keys()

@@ -36,6 +36,7 @@ def _params(layer: layers.base.NetworkDistribution, size: float) -> list[np.ndar
     return list((size * signs[:, None, :]).astype(np.float32))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("size", HUGE)
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods_give_no_nan(name: str, size: float) -> None:
@@ -71,6 +72,7 @@ def test_posteriors_give_no_nan(name: str, size: float) -> None:
         _assert_no_nan(values, [params, *prior.trainable_variables], tape)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("size", HUGE)
 def test_priors_give_no_nan(size: float) -> None:
     diagonal, mixture = layers.DiagonalNormalPrior(2), layers.GaussianMixturePrior(2, 3)

@@ -69,6 +69,7 @@ def test_the_decoder_is_the_adjoint_of_convolutions(shape: tuple[int, ...]) -> N
     assert (x[: shape[0]] * image).sum() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.compile
 def test_each_parameter_of_a_pixel_has_an_image_of_its_own() -> None:
     network = ConvDecoder(2 * 24, (6, 4), (3,), init_stddev=0.5)
     layer = GaussianLikelihood(24, network=network)

@@ -108,6 +108,7 @@ CASES: dict[str, tuple] = {
 }
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", CASES)
 def test_density_and_gradients_are_those_of_float64(name: str) -> None:
     make, values, exact = CASES[name]

@@ -56,6 +56,7 @@ def test_a_flow_has_the_density_of_its_jacobian(kind: str) -> None:
     np.testing.assert_allclose(compiled(), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.compile(but_first=True)
 @every_kind
 def test_a_flow_knows_the_density_of_its_draws_with_and_without_its_cache(kind: str) -> None:
     layer, x = _flow(kind)
@@ -69,6 +70,7 @@ def test_a_flow_knows_the_density_of_its_draws_with_and_without_its_cache(kind: 
     np.testing.assert_allclose(log_prob, cached, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.compile(but_first=True)
 @every_kind
 def test_draws_of_a_flow_are_its_base_transformed(kind: str) -> None:
     layer, x = _flow(kind)
@@ -80,6 +82,7 @@ def test_draws_of_a_flow_are_its_base_transformed(kind: str) -> None:
     assert_mean(np.einsum("nbi,nbj->nbij", noise, noise), np.eye(J))
 
 
+@pytest.mark.compile(but_first=True)
 @every_kind
 def test_apply_takes_all_parameters_of_a_flow(kind: str) -> None:
     layer, x = _flow(kind)
@@ -106,6 +109,7 @@ def test_an_autoregressive_step_depends_on_earlier_latents_alone() -> None:
     assert np.abs(jacobian[np.tril_indices(4, -1)]).min() > 0.0
 
 
+@pytest.mark.compile
 def test_gradients_reach_every_weight_of_a_flow() -> None:
     for kind in KINDS:
         layer, x = _flow(kind)
@@ -125,6 +129,7 @@ def _low_rank(params: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return params[:, :J], stddev[:, :, None] * inner * stddev[:, None, :]
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_low_rank_posterior_is_the_gaussian_of_its_parameters(rank: int) -> None:
     rng = np.random.default_rng(rank)

@@ -67,6 +67,7 @@ def gaps_in(x: np.ndarray, seed: int = 0, share: float = 0.4) -> np.ndarray:
     return np.where(missing, NAN, x.astype(np.float32))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", LIKELIHOODS)
 @pytest.mark.parametrize("spread", [0.3, 8.0])
 def test_density_and_gradient_are_those_of_the_known_elements(name: str, spread: float) -> None:
@@ -94,6 +95,7 @@ def test_density_and_gradient_are_those_of_the_known_elements(name: str, spread:
     np.testing.assert_allclose(marginal(Z).log_prob(whole), plain(Z).log_prob(whole), rtol=1e-6)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_all_else_is_as_without_gaps(name: str) -> None:
     make, _ = LIKELIHOODS[name]
@@ -161,6 +163,7 @@ class Exact:
         return AEVB(layers.StandardNormalPrior(2), self, self.decoder(), objective="sgvb_a")
 
 
+@pytest.mark.compile
 def test_with_the_true_posterior_bound_and_weights_are_log_p_of_what_is_observed() -> None:
     exact = Exact()
     model = exact.model()
@@ -272,6 +275,7 @@ def test_a_model_is_fitted_with_gaps_saved_and_loaded(mask: bool, tmp_path: Path
     assert again.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
 
 
+@pytest.mark.compile
 def test_a_decoder_of_one_s_own_may_say_so_by_its_distribution() -> None:
     net = tf_keras.layers.Dense(6)
     decoder = lambda z: ObservedElements(tfd.Poisson(log_rate=net(z)), 1)  # noqa: E731
@@ -327,6 +331,7 @@ def test_monte_carlo_em_fits_q_to_what_is_observed() -> None:
     assert np.abs(zeros.mean() - prior.mean()).max() > 0.3
 
 
+@pytest.mark.compile
 def test_gaps_that_nobody_marginalises_are_refused() -> None:
     x = gaps_in(binary_data(10))
     assert_one_line(lambda: compiled(small_model()).fit(x, verbose=0), ValueError, "NaN", "row")

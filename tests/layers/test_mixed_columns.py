@@ -89,6 +89,7 @@ def test_large_dispersions_keep_their_digits() -> None:
     np.testing.assert_allclose(log_prob, [expected], rtol=2e-3)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_missing_cells_contribute_nothing_and_gradients_are_finite(jit_compile: bool) -> None:
     x = X.copy()
@@ -124,6 +125,7 @@ def test_what_is_no_category_has_no_probability() -> None:
     np.testing.assert_array_equal(np.isinf(_distribution().log_prob(x)), [1, 1, 0, 0])
 
 
+@pytest.mark.compile
 def test_samples_and_moments_are_those_of_the_columns() -> None:
     draws = _distribution().sample(100_000, seed=[1, 2]).numpy()
     codes = draws[..., 0][..., None] == np.arange(3)
@@ -258,6 +260,7 @@ def _mixed_model() -> AEVB:
     return compiled(AEVB(StandardNormalPrior(2), encoder, _layer()))
 
 
+@pytest.mark.compile
 def test_a_model_of_a_table_is_fitted_with_gaps_saved_and_loaded(tmp_path: Path) -> None:
     tf_keras.utils.set_random_seed(3)
     model, x = _mixed_model(), np.tile(X, [5, 1])
@@ -271,6 +274,7 @@ def test_a_model_of_a_table_is_fitted_with_gaps_saved_and_loaded(tmp_path: Path)
     assert again.decoder.columns == COLUMNS
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("place", "value", "parts"),
     [

@@ -155,6 +155,7 @@ def test_draws_are_in_the_support(name: str) -> None:
     Observations(x.reshape(-1, D)).check_support(layer.support)
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 @pytest.mark.parametrize("size", [50.0, -50.0, 1e4, 1e30, -1e30])
 def test_huge_parameters_give_no_nan(name: str, size: float) -> None:

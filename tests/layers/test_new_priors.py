@@ -104,6 +104,7 @@ def _vamp_model(num_components: int = 4, support: str = "unit") -> AEVB:
     )
 
 
+@pytest.mark.compile
 def test_a_vamp_prior_is_the_mixture_of_the_posteriors_of_its_inputs() -> None:
     model = _vamp_model()
     inputs = model.prior.pseudo_inputs()
@@ -129,6 +130,7 @@ def test_draws_of_a_vamp_prior_follow_its_density() -> None:
     _assert_draws_follow_the_density(model.prior_distribution())
 
 
+@pytest.mark.compile
 def test_a_vamp_prior_shares_the_encoder_and_holds_its_inputs_alone() -> None:
     model = _vamp_model()
     assert [v.name for v in model.prior.variables] == ["raw_inputs:0"]

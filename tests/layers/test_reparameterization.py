@@ -263,6 +263,7 @@ def test_the_score_function_is_wrong_exactly_where_ends_move(name: str) -> None:
     assert (largest > 50.0) if moves else (largest < 5.0), largest
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_density_is_that_of_scipy_and_of_the_samples(name: str) -> None:
     family = FAMILIES[name]
@@ -368,6 +369,7 @@ def test_encoder_of_the_family_raises_the_bound(name: str) -> None:
     assert gain.mean() > 3.0 * gain.std() / np.sqrt(len(gain))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     ("name", "prior"),
     [("Uniform", "tfd.Uniform(0.0, 1.0)"), ("Pareto", "tfd.Pareto(1.0, 0.8)")],

@@ -109,6 +109,7 @@ def test_what_evaluates_it_gives_the_evidence_lower_bound(sampled: bool, regular
     assert ("noise" in note, "KL term" in note) == (not sampled, not regularised)
 
 
+@pytest.mark.compile
 def test_without_noise_the_seed_and_the_number_of_samples_are_of_no_effect() -> None:
     model = linear_model(False, False)
     first = model.bound(tf.constant(X, tf.float32), tf.constant([1, 2]), 1)
@@ -119,6 +120,7 @@ def test_without_noise_the_seed_and_the_number_of_samples_are_of_no_effect() -> 
     assert np.abs(draws[0] - draws[1]).max() > 0.1
 
 
+@pytest.mark.compile
 def test_with_both_parts_it_is_aevb() -> None:
     ablated, plain = linear_model(True, True, num_samples=3), AEVB(*linear_parts(), num_samples=3)
     plain.set_weights(ablated.get_weights())

@@ -37,6 +37,7 @@ def _fit(model: AEVB, x=X, **kwargs) -> dict:
     return model.fit(x, **{"verbose": 0, "batch_size": 10, **kwargs}).history
 
 
+@pytest.mark.compile
 def test_a_frozen_part_stays_as_it_is() -> None:
     model = small_model()
     model.decoder.trainable = False
@@ -50,6 +51,7 @@ def test_a_frozen_part_stays_as_it_is() -> None:
 # Data in, results out.
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     "form",
     [
@@ -132,6 +134,7 @@ def test_predict_gives_the_posterior_and_the_reconstruction(model: AEVB, stream:
     np.testing.assert_allclose(model.reconstruct(X), mean, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_images_keep_their_shape() -> None:
     x = binary_data(10, 6).reshape(10, 2, 3)
     image = compiled(small_model(decoder=layers.BernoulliLikelihood((2, 3), (5,))))
@@ -183,6 +186,7 @@ def test_the_exact_posterior_of_a_linear_gaussian_gives_log_p(objective: str) ->
         np.testing.assert_allclose(exact.elbo(x, seed=seed), linear.log_prob(x), rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_samples_have_the_moments_of_a_linear_gaussian() -> None:
     linear = LinearGaussian(data_dim=6)
     parts = [f(dtype=tf.float32) for f in (linear.prior, linear.encoder, linear.decoder)]
@@ -207,6 +211,7 @@ def test_early_stopping_stops_and_restores_the_best_weights() -> None:
     assert_same_arrays(start, weights_of(model))
 
 
+@pytest.mark.compile
 def test_model_checkpoints_are_whole_models(tmp_path: Path) -> None:
     model = fresh_model()
     callback = tf_keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"))
@@ -300,6 +305,7 @@ def test_keras_networks_of_the_users_are_trained(objective: str) -> None:
     assert model.predict(X, verbose=0)["reconstruction"].shape == (25, 6)
 
 
+@pytest.mark.compile
 def test_keras_networks_under_the_packages_heads_are_saved(tmp_path: Path) -> None:
     encoder = tf_keras.Sequential(
         [
@@ -325,6 +331,7 @@ def test_distributions_and_modules_with_variables_are_trained() -> None:
     assert all((a != b).any() for a, b in zip(start, weights_of(model), strict=True))
 
 
+@pytest.mark.compile
 def test_plain_callables_fit_and_evaluate() -> None:
     def encoder(x: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(x[:, :2], [0.5, 0.5])
@@ -336,6 +343,7 @@ def test_plain_callables_fit_and_evaluate() -> None:
     assert result["kl"] == pytest.approx(kl, rel=1e-5)
 
 
+@pytest.mark.compile
 def test_variables_that_plain_callables_close_over_are_trained() -> None:
     loc, net = tf.Variable([0.1, 0.2]), tf_keras.layers.Dense(6)
     heads = tf_keras.layers.Dense(2), tf.Variable([0.0, 0.0])
@@ -354,6 +362,7 @@ def test_variables_that_plain_callables_close_over_are_trained() -> None:
         assert (np.abs(old - variable.numpy()) > 1e-6).all()
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("part", ["prior", "encoder", "decoder"])
 def test_a_keras_file_refuses_plain_callables(tmp_path: Path, part: str) -> None:
     layer = getattr(small_model(), part)

@@ -53,6 +53,7 @@ def test_a_model_must_be_compiled(method: str) -> None:
         getattr(small_model(), method)(X, verbose=0)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("bad", [np.nan, 0.5])
 def test_wrong_streams_are_refused(model: AEVB, bad: float) -> None:
     x = np.where(np.arange(6) == 3, bad, X).astype(np.float32)

@@ -1,6 +1,7 @@
 """The Gaussian fitted to each datapoint by itself, on a model whose best one is known."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.helpers import LinearGaussian
@@ -30,6 +31,7 @@ def fitted(x: np.ndarray, seed: int = 1, **kwargs) -> tuple[np.ndarray, np.ndarr
     return mean.numpy(), variance.numpy()
 
 
+@pytest.mark.compile
 def test_it_finds_the_best_diagonal_gaussian_of_each_datapoint() -> None:
     x = EXACT.data(3)
     means, covariance = EXACT.posterior(x)
@@ -42,6 +44,7 @@ def test_it_finds_the_best_diagonal_gaussian_of_each_datapoint() -> None:
     assert mean.std(axis=1).max() < 0.2 * np.sqrt(best.min())  # one fit alone is near as well
 
 
+@pytest.mark.compile
 def test_it_does_not_depend_on_the_other_datapoints_of_a_batch() -> None:
     x = EXACT.data(2)
     near, far = fitted(x), fitted(np.stack([x[0], x[1] + 50.0]))
@@ -49,6 +52,7 @@ def test_it_does_not_depend_on_the_other_datapoints_of_a_batch() -> None:
     np.testing.assert_allclose(near[1][0], far[1][0], rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_its_divergence_from_the_posterior_is_nearly_the_least_of_diagonal_gaussians() -> None:
     x = EXACT.data(50)
     mean, variance = fitted(x)

@@ -60,6 +60,7 @@ def x() -> tf.Tensor:
     return tf.constant(np.random.default_rng(1).normal(size=[6, 3]), tf.float32)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_decoder_may_use_some_of_the_latents_alone(form: str) -> None:
     tf_keras.utils.set_random_seed(3)
@@ -138,6 +139,7 @@ def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     np.testing.assert_allclose(weighed(seed), own(seed), rtol=1e-6)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", FORMS)
 def test_the_interval_of_a_score_is_right_however_training_draws(form: str) -> None:
     model = linear_model(**FORMS[form])
@@ -260,6 +262,7 @@ def test_the_layers_that_are_not_variational_are_point_estimates(shared_draw: bo
     np.testing.assert_array_equal(theta[0], first)
 
 
+@pytest.mark.compile
 def test_keras_file_round_trip(tmp_path: Path) -> None:
     model = compiled(linear_model(shared_draw=True, variational_layers=[0]))
     data = np.random.default_rng(5).normal(size=[NUM_DATA, 3]).astype(np.float32)

@@ -80,6 +80,7 @@ def assert_within(samples: np.ndarray, reference: np.ndarray) -> None:
     assert (difference <= 5 * np.hypot(*errors)).all()
 
 
+@pytest.mark.compile
 def test_each_phase_moves_its_own_parameters(x) -> None:
     model = linear_model()
     _, _, first = model.losses_and_gradients(minibatch(x, 1))
@@ -101,6 +102,7 @@ def test_the_bound_reported_is_the_lower_bound(x) -> None:
     assert abs(float(loss) + float(tf.reduce_mean(bound.elbo))) > 0.1  # its loss is not the bound
 
 
+@pytest.mark.compile
 def test_map_adds_the_parameter_prior_once(x) -> None:
     plain, penalised = linear_model(), linear_model(parameter_prior="normal")
     penalised.set_weights(plain.get_weights())

@@ -104,6 +104,7 @@ def test_q_descends_the_exact_divergence(name: str) -> None:
         assert error < 0.004 * abs(slope)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", INTEGRANDS)
 def test_the_value_is_l_k_and_p_ascends_it(name: str) -> None:
     found = Found(partial(f_divergence, divergence=name), 5)

@@ -99,6 +99,7 @@ def test_the_weight_scales_the_kl_s_gradient(objective: str, weight: float) -> N
     assert_gradients(Linear(objective=objective, kl_weight=weight), 5, weight)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", ["sgvb_a", "sgvb_b"])
 @pytest.mark.parametrize(
     ("step", "weight"), [(0, 0.02), (49, 1.0), (98, 1.98), (99, 2.0), (1000, 2.0), (None, 1.0)]
@@ -128,6 +129,7 @@ def expected_over_draws(at: dict[str, float], weight: float) -> float:
     return float(-(at["a"] * error - weight * loc).mean())
 
 
+@pytest.mark.compile
 def test_fit_follows_the_warm_up() -> None:
     """Plain gradient steps in the compiled loop: the encoder's tell the weight of each."""
     linear = Linear(kl_weight=3.0, kl_warmup_steps=2)

@@ -113,6 +113,7 @@ def test_a_seed_is_a_whole_number_two_of_them_or_none(name: str) -> None:
     assert_one_line(lambda: draw("now"), ValueError, "`seed` must be a whole number", "'now'")
 
 
+@pytest.mark.compile
 def test_draws_are_from_the_posterior() -> None:
     for objective in (sgvb_a, sgvb_b, score_function):
         noise = (_estimate(objective, 200_000)[1] - LOC) / SCALE
@@ -334,6 +335,7 @@ def test_estimator_b_at_the_exact_posterior_is_log_p_on_average(linear) -> None:
     assert_mean(bound.elbo, linear.log_prob(x[:1])[0])
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", [sgvb_a, sgvb_b, score_function])
 @pytest.mark.parametrize("shape", [{"shift": 0.3}, {"widen": 1.5}])
 def test_elsewhere_the_bound_is_below_by_the_kl_to_the_posterior(linear, objective, shape) -> None:

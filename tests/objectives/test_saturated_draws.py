@@ -62,6 +62,7 @@ def _bound(name: str, q: tfd.Distribution, p: tfd.Distribution, num_samples: int
     return OBJECTIVES[name]().estimate(q, p, nothing, num_samples, SEED).elbo
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_at_loc_100_the_bound_is_that_of_the_gaussians_behind(name: str) -> None:
     make, prior = POSTERIORS[name]
@@ -92,6 +93,7 @@ def _relaxed(kind: str, logits: tf.Tensor) -> tfd.Distribution:
     return tfd.RelaxedOneHotCategorical(0.05, logits=logits)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("kind", ["relaxed bernoulli", "relaxed categories"])
 def test_relaxed_draws_at_a_low_temperature_have_finite_bounds(kind: str, objective: str) -> None:
@@ -176,6 +178,7 @@ def test_the_open_sigmoid_stays_inside_and_is_the_sigmoid() -> None:
     assert np.isfinite(layers.UniformPrior(1)().log_prob(z)).all()
 
 
+@pytest.mark.compile
 def test_models_of_saturated_q_train_and_are_scored() -> None:
     loc = tf.Variable([20.0, -20.0])
 
@@ -215,6 +218,7 @@ def _saturated(x: tf.Tensor) -> tfd.Distribution:
     )
 
 
+@pytest.mark.compile
 def test_the_error_names_the_term() -> None:
     def rate(z: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.Normal(tf.tile(z[:, :1] / 0.0, [1, 6]), 1.0), 1)
@@ -249,6 +253,7 @@ def test_the_error_names_the_term() -> None:
     assert_one_line(lambda: model.fit(binary_data(), verbose=0), NonFiniteBoundError, "at step 1; ")
 
 
+@pytest.mark.compile
 def test_the_error_of_a_parameter_names_it() -> None:
     model = compiled(small_model(), tf_keras.optimizers.SGD(1e38))
     with pytest.raises(NonFiniteBoundError) as caught:

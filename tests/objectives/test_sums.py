@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfp_aevb.objectives.sums import total
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("shape", [(), (7,), (5, 3), (2, 3, 4)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_total_is_the_sum_and_its_gradient_the_chain_rule(

@@ -63,6 +63,7 @@ def test_probabilistic_pca_is_the_gaussian_conditional_of_its_eigenvectors() -> 
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.run
 def test_neighbours_are_the_nearest_in_what_is_seen() -> None:
     model = small_model(decoder=_bernoulli())
     damaged = damage(X, "missing_lower_half", SHAPE, binary=True)

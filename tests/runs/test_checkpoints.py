@@ -49,6 +49,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.run
 def test_all_state_comes_back(tmp_path: Path) -> None:
     model = new_model()
     model.fit(binary_data(), batch_size=5, epochs=1, verbose=0)
@@ -86,6 +87,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert checkpoints.restore(model) == (100_000_000, [])
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over_with_a_line(how: str, tmp_path: Path) -> None:
     checkpoints, model = saved_at(tmp_path, 10, 20)
@@ -123,6 +125,7 @@ def test_files_that_are_no_checkpoints_are_left_alone(tmp_path: Path) -> None:
     assert all((tmp_path / name).read_text() == "mine" for name in names)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("encoder", "reason"),
     [
@@ -139,6 +142,7 @@ def test_another_model_is_refused_and_left_as_it_is(encoder, reason: str, tmp_pa
     assert_same_arrays(everything(other), before)
 
 
+@pytest.mark.run
 def test_another_optimizer_is_refused(tmp_path: Path) -> None:
     saved_at(tmp_path, 10)
     other = compiled(small_model(), tf_keras.optimizers.Adam(0.1))
@@ -146,6 +150,7 @@ def test_another_optimizer_is_refused(tmp_path: Path) -> None:
     assert_one_line(lambda: Checkpoints(tmp_path).restore(other), ValueError, *parts)
 
 
+@pytest.mark.run
 def test_the_same_state_gives_the_same_file(tmp_path: Path) -> None:
     first, second = (saved_at(tmp_path / name, 7)[0] for name in "ab")
     assert first.save is not second.save
@@ -182,6 +187,7 @@ def test_a_checksum_that_is_not_text_is_passed_over(tmp_path: Path) -> None:
     assert checkpoints.restore(model)[0] == 10
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06", b"no archive"])
 def test_a_forged_checksum_does_not_help_a_file_that_is_no_checkpoint(
     content: bytes, tmp_path: Path

@@ -41,6 +41,7 @@ def test_images_are_divided_by_white_and_gaps_are_black() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.run
 def test_originals_and_reconstructions_of_codes_have_one_scale() -> None:
     model = small_model(decoder=layers.CategoricalLikelihood(DATA_DIM, 5, (3,)))
     x = RNG.integers(0, 5, [4, DATA_DIM]).astype(np.float32)

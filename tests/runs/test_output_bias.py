@@ -74,6 +74,7 @@ REAL = RNG.normal(50.0, 3.0, (40, 6)).astype(np.float32)
 EIGHT_BIT = Observations(GREY, scale=255.0)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("make", "x"),
     [

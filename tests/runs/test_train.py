@@ -151,6 +151,7 @@ def test_a_stop_loses_no_point_of_tensorboard(
     assert scalar_steps(tmp_path / "run") == scalar_steps(whole) == [20, 40, 50]
 
 
+@pytest.mark.run
 def test_weights_and_their_averages_start_with_the_data_s_output_bias(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +220,7 @@ def diverging(config: TrainConfig, **settings) -> TrainConfig:
     return dataclasses.replace(config, **settings)
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("short_blocks")
 def test_a_bound_that_is_not_finite_stops_with_good_checkpoints(
     config: TrainConfig, tmp_path: Path
@@ -233,6 +235,7 @@ def test_a_bound_that_is_not_finite_stops_with_good_checkpoints(
             assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("short_blocks")
 def test_parameters_that_are_not_finite_are_not_saved(config: TrainConfig, tmp_path: Path) -> None:
     # In float32 this step size is infinite: the first bound is finite, its update is not.
@@ -256,6 +259,7 @@ def test_three_restores_are_tried(config: TrainConfig, tmp_path: Path, capsys) -
     assert "(restore" not in capsys.readouterr().err
 
 
+@pytest.mark.run
 def test_a_restored_run_goes_on_with_other_noise(
     config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -280,6 +284,7 @@ def test_a_restored_run_goes_on_with_other_noise(
     assert abs(bounds[0] - bounds[1]) < 0.5
 
 
+@pytest.mark.run
 def test_the_model_learns(config: TrainConfig, tmp_path: Path) -> None:
     pixels = np.tile(np.random.default_rng(1).integers(0, 2, (2, 20)), (40, 1)).astype(np.uint8)
     np.save(tmp_path / "two.npy", pixels)

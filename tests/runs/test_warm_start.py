@@ -92,6 +92,7 @@ def test_a_resumed_run_does_not_start_again_and_needs_the_other_no_more(
     assert_same_arrays(second, whole)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -109,6 +110,7 @@ def test_a_run_of_another_model_is_refused_and_nothing_is_begun(
     assert not workdir.exists()
 
 
+@pytest.mark.run
 def test_a_run_on_data_of_another_shape_is_refused(
     config: TrainConfig, first: Path, tmp_path: Path
 ) -> None:

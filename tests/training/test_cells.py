@@ -98,12 +98,14 @@ def test_evaluation_does_not_depend_on_the_devices(
         assert _evaluate(two, x, batch_size=30) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.compile
 def test_the_first_steps_are_the_first_rows() -> None:
     model = compiled(small_model())
     found = _evaluate(model, X, batch_size=40, steps=3)
     assert found == pytest.approx(_evaluate(model, X[:120]), rel=1e-12)
 
 
+@pytest.mark.compile
 def test_the_noise_of_a_row_is_its_own() -> None:
     """Equal rows differ by their noise alone, also from cell to cell."""
     model = compiled(small_model())
@@ -121,6 +123,7 @@ def test_scores_of_rows_do_not_depend_on_those_behind_them(estimator: str) -> No
     np.testing.assert_array_equal(few, many[:30])
 
 
+@pytest.mark.compile
 def test_latent_statistics_have_the_draws_of_the_scores() -> None:
     model = small_model()
     statistics = latent_statistics(model, GREY[:30], num_samples=2, seed=3)
@@ -185,6 +188,7 @@ def test_large_datapoints_come_in_small_cells(event_shape, num_samples, expected
     assert cell_rows(event_shape, num_samples) == expected
 
 
+@pytest.mark.compile
 def test_small_cells_do_not_depend_on_the_batches_either() -> None:
     model = compiled(small_model(num_samples=100_000))
     assert model.cell_rows == 6

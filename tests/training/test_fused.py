@@ -74,6 +74,7 @@ def test_epoch_metrics_are_exact_averages_over_datapoints(x: Observations, objec
         assert history["loss"][epoch] == pytest.approx(-history["elbo"][epoch], rel=1e-6)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("x", [Observations(X), GREY], ids=["binary", "dynamic"])
 def test_evaluate_gives_exact_averages_over_datapoints(x: Observations) -> None:
     model = _frozen(seed=5)
@@ -83,6 +84,7 @@ def test_evaluate_gives_exact_averages_over_datapoints(x: Observations) -> None:
     assert result == model.evaluate(x, batch_size=10, verbose=0, return_dict=True)
 
 
+@pytest.mark.compile
 def test_the_kl_of_fit_is_the_mean_analytic_kl() -> None:
     model = fresh_model(0.0)
     kl = tfd.kl_divergence(model.encode(X), model.prior_distribution()).numpy()
@@ -103,6 +105,7 @@ def test_one_step_of_sgd_follows_the_gradient_of_the_mean_bound() -> None:
         np.testing.assert_allclose(new - old, rate * gradient, rtol=2e-3, atol=1e-7)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("num_data", [None, 1000])
 def test_map_adds_the_weights_prior_to_the_loss(num_data: int | None) -> None:
     model = _frozen(parameter_prior="normal", num_data=num_data)
@@ -114,6 +117,7 @@ def test_map_adds_the_weights_prior_to_the_loss(num_data: int | None) -> None:
     assert history["val_loss"][0] + history["val_elbo"][0] == pytest.approx(penalty, rel=1e-3)
 
 
+@pytest.mark.compile
 def test_map_adds_the_weight_decay_to_the_step() -> None:
     models = fresh_model(1.0), compiled(small_model(parameter_prior="normal"), _sgd(1.0))
     before = weights_of(models[0])
@@ -123,6 +127,7 @@ def test_map_adds_the_weight_decay_to_the_step() -> None:
         np.testing.assert_allclose(ml - map_, old / 25.0, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.compile
 def test_map_on_a_stream_needs_num_data() -> None:
     stream = tf.data.Dataset.from_tensor_slices(X).batch(5)
     model = _frozen(parameter_prior="normal")
@@ -157,6 +162,7 @@ def test_two_fits_are_one_longer_fit() -> None:
         assert history[name] == halves[0][name] + halves[1][name]
 
 
+@pytest.mark.compile
 def test_runs_depend_on_the_seed_alone() -> None:
     runs = []
     for seed, model_seed in ((1, 0), (2, 0), (1, 1)):
@@ -193,6 +199,7 @@ def test_streams_of_unknown_length_are_trained_on_to_their_end(steps_per_executi
     assert rows["elbo"] == pytest.approx(history["elbo"], rel=1e-6)
 
 
+@pytest.mark.compile
 def test_streams_of_unknown_length_follow_a_fit_that_found_its_block_size() -> None:
     model = compiled(small_model())
     _fit(model, epochs=2, validation_data=_unknown(X[:9]))
@@ -249,6 +256,7 @@ def test_endless_streams_take_steps_per_epoch() -> None:
     assert len(history["loss"]) == 2
 
 
+@pytest.mark.compile
 def test_padding_does_not_reach_the_bound_where_zeros_have_no_density() -> None:
     class Positive(tf_keras.layers.Layer):
         def build(self, input_shape) -> None:
@@ -309,6 +317,7 @@ def test_validation_follows_each_epoch_and_equals_evaluate() -> None:
     assert {name: history[f"val_{name}"][-1] for name in METRICS} == result
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     "form",
     [
@@ -390,11 +399,13 @@ def test_evaluating_in_a_callback_leaves_training_alone() -> None:
     assert_same_arrays(alone, weights_of(model))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights"])
 def test_compile_refuses_losses_and_metrics(argument: str) -> None:
     assert_one_line(lambda: compiled(small_model(), **{argument: "mse"}), ValueError, argument)
 
 
+@pytest.mark.compile
 def test_eager_training_needs_no_other_argument() -> None:
     eager, compiled_without_xla = small_model(), compiled(small_model(), "sgd")
     eager.compile("sgd", run_eagerly=True)
@@ -424,6 +435,7 @@ def _assert_infinite_weight_is_named(model: AEVB) -> None:
         model.fit(binary_data(), batch_size=5, epochs=2, verbose=0)
 
 
+@pytest.mark.compile
 def test_an_infinite_weight_is_named_on_two_devices(two_devices: tf.distribute.Strategy) -> None:
     with two_devices.scope():
         model = compiled(small_model())

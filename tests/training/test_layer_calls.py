@@ -199,6 +199,7 @@ def test_what_layers_add_is_part_of_the_loss_and_not_of_the_bound(make, jit_comp
     assert history["loss"][0] + history["elbo"][0] == pytest.approx(penalty, rel=1e-4)
 
 
+@pytest.mark.compile
 def test_the_gradient_is_that_of_the_whole_loss() -> None:
     rate, strength = 0.1, 0.5
     kernels = []
@@ -213,6 +214,7 @@ def test_the_gradient_is_that_of_the_whole_loss() -> None:
     )
 
 
+@pytest.mark.compile
 def test_a_short_minibatch_has_statistics_of_its_own_rows() -> None:
     """Its places are filled up by rows of it, as often each."""
     rows, norm = np.float32([[0] * 6, [1] * 6]), kl.BatchNormalization(momentum=0.5)
@@ -225,6 +227,7 @@ def test_a_short_minibatch_has_statistics_of_its_own_rows() -> None:
     np.testing.assert_allclose(norm.moving_mean, 0.5 * (0.5 * 1.0) + 0.5 * 0.5 * np.ones(6))
 
 
+@pytest.mark.compile
 def test_frozen_layers_of_functions_are_not_trained() -> None:
     dense = kl.Dense(8)
     dense.trainable = False

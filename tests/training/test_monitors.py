@@ -49,6 +49,7 @@ def fit(*callbacks: Any, validated: bool = True, **options: Any) -> dict[str, li
     return fresh_model(0.0).fit(X, batch_size=10, **options).history
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("mode", ["auto", "min"])
 @pytest.mark.parametrize("what", ["elbo", "val_elbo", "reconstruction", "val_reconstruction"])
@@ -142,6 +143,7 @@ def test_what_is_reported_otherwise_is_let_through() -> None:
     assert not accepted(keras.LambdaCallback(), keras.EarlyStopping("area"))
 
 
+@pytest.mark.compile
 def test_validation_split_is_validation_data() -> None:
     assert len(fit(keras.EarlyStopping(), validated=False, validation_split=0.5)["val_loss"]) == 2
 
@@ -151,6 +153,7 @@ def test_ours_takes_the_way_of_what_it_follows() -> None:
     assert not accepted(tfp_aevb.EarlyStopping(monitor="val_loss", mode="max"))
 
 
+@pytest.mark.compile
 def test_the_best_weights_come_back() -> None:
     """The bound rises at each epoch: training is not stopped, and ends with the last weights."""
     model = compiled(small_model(), tf_keras.optimizers.Adam(1e-2))
@@ -175,6 +178,7 @@ class Count(keras.Callback):
         self.seen.append(int(self.model.optimizer.iterations))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(("steps", "seen"), [(None, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6])])
 def test_a_callback_of_updates_is_called_at_each(steps: int | None, seen: list[int]) -> None:
     model, count = compiled(small_model(), steps_per_execution=steps), Count()
@@ -282,6 +286,7 @@ def test_a_callback_ends_a_run_where_it_says(
     assert steps == list(range(5, 41, 5))
 
 
+@pytest.mark.compile
 def test_a_run_refuses_a_callback_of_its_caller_s_as_fit_does(tmp_path: Path) -> None:
     config = TrainConfig(steps=2, num_train=20, hidden_units=(3,), xla=False, progress=False)
     wrong = [keras.EarlyStopping("val_elbo")]

@@ -46,6 +46,7 @@ def fit(model: AEVB, x, epochs: int = 2, **kwargs) -> dict:
     return model.fit(x, epochs=epochs, **kwargs).history
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("chunk", [1, 7, 100])
 def test_a_stream_in_row_order_trains_as_the_array(chunk: int) -> None:
     model = fresh_model()
@@ -78,6 +79,7 @@ def test_training_goes_on_from_the_place_of_its_step() -> None:
     assert starts == [4 * 24]  # 24 steps of 4 before it; opened once for all three epochs
 
 
+@pytest.mark.compile
 def test_pixels_are_scaled_and_binarised_as_an_array_is() -> None:
     grey = np.random.default_rng(1).integers(0, 256, [24, DATA_DIM]).astype(np.uint8)
     how = {"scale": 255.0, "dynamic_binarization": True}
@@ -90,6 +92,7 @@ def test_pixels_are_scaled_and_binarised_as_an_array_is() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.compile
 def test_without_an_end_the_number_of_datapoints_used_takes_the_place_of_n() -> None:
     batches = StreamBatches(repeated(num_data=None), 4, None, lambda _: None)
     block = batches.next_block(None, 5, 3)
@@ -165,6 +168,7 @@ def test_the_next_block_is_read_while_this_one_is_computed_with() -> None:
     assert not _threads()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("fails", [False, True])
 def test_reading_ends_with_fit(fails: bool) -> None:
     def chunks(*_) -> Iterator[np.ndarray]:
@@ -181,6 +185,7 @@ def test_reading_ends_with_fit(fails: bool) -> None:
     assert not _threads()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("value", [0.5, np.nan])
 def test_what_a_stream_brings_is_checked_as_it_comes(value: float) -> None:
     bad = X.copy()
@@ -247,6 +252,7 @@ def drift_model(optimizer: tf_keras.optimizers.Optimizer) -> AEVB:
     return compiled(AEVB(layers.StandardNormalPrior(1), encoder, Mean()), optimizer)
 
 
+@pytest.mark.compile
 def test_a_drifting_stream_is_tracked() -> None:
     # The bound's gradient in the bias is mean(x) - bias, so that gradient steps of rate 0.05
     # follow a drift of 0.1 an update 0.1 / 0.05 = 2 behind.

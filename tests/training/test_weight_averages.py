@@ -43,6 +43,7 @@ def test_averages_follow_the_weights_of_each_update(jit_compile: bool) -> None:
         np.testing.assert_allclose(average, value, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.compile
 def test_averages_start_where_training_does() -> None:
     """Not where the weights were at `compile`: an output bias may be set, or weights be loaded."""
     model = _averaged()
@@ -88,6 +89,7 @@ def test_evaluation_and_validation_use_the_averages_and_give_the_weights_back() 
     assert found["elbo"] == model.evaluate(X, verbose=0, return_dict=True)["elbo"]
 
 
+@pytest.mark.compile
 def test_a_saved_model_keeps_its_averages(tmp_path: Path) -> None:
     model = _averaged()
     model.fit(X, batch_size=5, epochs=2, verbose=0)

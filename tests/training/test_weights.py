@@ -128,6 +128,7 @@ def test_minibatches_report_the_weighted_means_of_the_whole(kwargs: dict) -> Non
     _assert_close(_fit(streamed, _batches(), batch_size=None), whole)
 
 
+@pytest.mark.compile
 def test_minibatch_steps_of_an_epoch_add_up_to_the_weighted_gradient() -> None:
     """At small steps an epoch moves by the sum of its gradients, each of mean 0 off the whole's."""
     rate, w = 1e-4, np.where(W, W, 5)
@@ -140,6 +141,7 @@ def test_minibatch_steps_of_an_epoch_add_up_to_the_weighted_gradient() -> None:
     assert np.abs(moves[0] - moves[1]).max() < 5e-3 * np.abs(moves[1]).max()
 
 
+@pytest.mark.compile
 def test_weights_of_batches_are_taken_as_they_are() -> None:
     moves = []
     for factor in (1.0, 2.0):
@@ -152,6 +154,7 @@ def test_weights_of_batches_are_taken_as_they_are() -> None:
     _assert_close(history, _fit(_without_noise(), REPEATED))  # before the update
 
 
+@pytest.mark.compile
 def test_equal_weights_change_nothing_but_n() -> None:
     results = []
     for options in ({}, {"sample_weight": np.full(25, 3.0)}):
@@ -162,6 +165,7 @@ def test_equal_weights_change_nothing_but_n() -> None:
     assert_same_arrays(results[0][1], results[1][1])
 
 
+@pytest.mark.compile
 def test_full_variational_bayes_divides_by_the_sum_of_the_weights() -> None:
     model = compiled(FullVB(*_parts()), tf_keras.optimizers.SGD(0.0))
     history = _fit(model, X, batch_size=4, sample_weight=W)
@@ -171,6 +175,7 @@ def test_full_variational_bayes_divides_by_the_sum_of_the_weights() -> None:
     assert model.known_num_data == NUM_DATA
 
 
+@pytest.mark.compile
 def test_wake_sleep_weights_both_phases() -> None:
     losses = []
     for w in (None, W):
@@ -207,6 +212,7 @@ def test_what_does_not_count_may_be_an_outlier() -> None:
         assert np.isfinite(model.evaluate(data, verbose=0, **options)).all()
 
 
+@pytest.mark.compile
 def test_a_validation_split_takes_its_weights_along() -> None:
     split, apart = _without_noise(), _without_noise()
     history = _fit(split, X, batch_size=4, sample_weight=W, validation_split=0.2)
@@ -231,6 +237,7 @@ def test_two_devices_weight_as_one_does(two_devices: tf.distribute.Strategy, dat
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("weights", "parts"),
     [

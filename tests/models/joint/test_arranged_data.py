@@ -49,6 +49,7 @@ def _exact() -> np.ndarray:
     return gaussian_log_prob(ROWS, np.zeros(5), covariance)
 
 
+@pytest.mark.compile
 def test_rows_are_read_in_the_order_that_is_stated() -> None:
     stated, joints_own = _model(), _model(["a", "b"])
     np.testing.assert_array_equal(stated.split_observed(ROWS)["a"], A)
@@ -63,6 +64,7 @@ def test_rows_are_read_in_the_order_that_is_stated() -> None:
     np.testing.assert_allclose(stated.decode(z).sample(seed=[0, 1]).shape, [1, 5])
 
 
+@pytest.mark.compile
 def test_a_given_part_that_is_not_observed_has_the_joints_place() -> None:
     model = JointAEVB(_joint(), _encoder, observed="b", given="a")
     assert list(model.split_observed(ROWS)) == ["a", "b"]
@@ -106,6 +108,7 @@ def model() -> JointAEVB:
     return compiled(_model(), tf_keras.optimizers.SGD(1e-4))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_rows_themselves(form: str, model: JointAEVB) -> None:
     x = FORMS[form]()
@@ -125,6 +128,7 @@ def test_every_form_is_the_rows_themselves(form: str, model: JointAEVB) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("form", ["dict", "tuple", "dict of tensors"])
 def test_each_method_takes_parts_by_name(form: str, model: JointAEVB) -> None:
     x = FORMS[form]()
@@ -141,6 +145,7 @@ def test_each_method_takes_parts_by_name(form: str, model: JointAEVB) -> None:
         np.testing.assert_allclose(method(x), method(ROWS), rtol=1e-6)
 
 
+@pytest.mark.compile
 def test_training_is_the_same_by_name_in_the_array_and_in_validation() -> None:
     def trained(x: Any, **kwargs: Any) -> tuple[list[float], list[np.ndarray]]:
         tf_keras.utils.set_random_seed(0)
@@ -181,6 +186,7 @@ def _scalars() -> JointAEVB:
     )
 
 
+@pytest.mark.compile
 def test_single_numbers_and_data_frames_are_columns() -> None:
     model = _scalars()
     frame = pd.DataFrame({"age": [0.5, -1.0, 2.0], "visits": [3, 0, 1]})
@@ -207,6 +213,7 @@ def test_what_is_masked_is_missing(model: JointAEVB) -> None:
         )
 
 
+@pytest.mark.compile
 def test_partly_observed_latents_are_given_by_name_and_last_in_the_order_stated() -> None:
     joint = tfd.JointDistributionNamed(
         {
@@ -233,6 +240,7 @@ def test_partly_observed_latents_are_given_by_name_and_last_in_the_order_stated(
     assert_one_line(lambda: model.elbo(wrong), ValueError, "'x' has NaN")
 
 
+@pytest.mark.compile
 def test_parts_of_nested_joints_are_nested_dicts() -> None:
     joint = tfd.JointDistributionNamed(
         {
@@ -268,6 +276,7 @@ def test_what_does_not_fit_is_refused_in_one_line(model: JointAEVB) -> None:
     assert_one_line(lambda: _model(twice), ValueError, "'a' is named twice")
 
 
+@pytest.mark.compile
 def test_a_model_of_one_array_says_which_to_give() -> None:
     plain, x = compiled(small_model()), np.zeros([4, 6], np.float32)
     tfds_like = tf.data.Dataset.from_tensor_slices({"image": x, "label": [0, 1, 0, 1]}).batch(2)

@@ -83,7 +83,6 @@ def test_importance_sampling_by_another_q_reaches_log_p_of_x_given_u() -> None:
     np.testing.assert_allclose(found.log_prob, _exact_log_prob(), atol=0.03)
 
 
-@pytest.mark.compile
 def test_the_prior_and_the_joint_density_are_those_given_u() -> None:
     model = _model()
     # u far from 0, so that 1% of it is more than the noise.
@@ -115,6 +114,7 @@ def test_reconstructions_hold_u_and_are_the_means_given_it() -> None:
     )
 
 
+@pytest.mark.compile
 def test_draws_given_u_hold_it_and_have_the_moments_of_p_of_x_given_u() -> None:
     model = _model()
     rows = np.repeat(U[:2], 2000, axis=0)
@@ -130,6 +130,7 @@ def test_draws_given_u_hold_it_and_have_the_moments_of_p_of_x_given_u() -> None:
         assert_mean(drawn.z - u @ C.T, np.zeros(2))
 
 
+@pytest.mark.compile
 def test_draws_without_u_are_those_of_the_joint() -> None:
     model = _model()
     drawn = model.sample_with_latents(4000, seed=1)
@@ -218,12 +219,14 @@ def test_global_latents_stand_beside_a_prior_given_u() -> None:
     np.testing.assert_allclose(found, exact, atol=0.02)
 
 
+@pytest.mark.compile
 def test_the_aggregate_posterior_is_compared_with_the_priors_given_each_u() -> None:
     model = _model()
     x = model.sample(300, seed=4, given={"u": 3.0 * RNG.normal(size=[300, 3])}).numpy()
     assert aggregate_posterior_test(model, Observations(x), permutations=100).p_value > 0.05
 
 
+@pytest.mark.compile
 def test_what_needs_u_says_so() -> None:
     model = _model()
     plain = JointAEVB(

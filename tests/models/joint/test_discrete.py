@@ -150,6 +150,7 @@ def test_reconstructions_average_over_the_draws_of_integers() -> None:
     assert (error < 5 * np.sqrt(variance / 100)).all()
 
 
+@pytest.mark.compile
 def test_labels_that_are_known_for_some_count_in_the_bound() -> None:
     model = JointAEVB(_joint(), _encoder, objective="score_function", partly_observed=["k"])
     data = np.concatenate([X, [[2.0], [np.nan], [0.0]]], axis=1).astype(np.float32)
@@ -166,6 +167,7 @@ def test_objectives_that_need_reparameterised_draws_are_refused(objective: str) 
     assert_one_line(make, ValueError, "latent 'k' is discrete", repr(objective), "'vimco'")
 
 
+@pytest.mark.compile
 def test_what_moves_in_all_of_r_refuses_integers() -> None:
     model = JointAEVB(_joint(), _encoder, objective="vimco", num_samples=2)
     assert_one_line(

@@ -140,6 +140,7 @@ def test_training_finds_the_posterior_of_the_mean() -> None:
     assert_mean(np.square(draws - m), V + VX + v)
 
 
+@pytest.mark.compile
 def test_global_latents_stay_in_their_support_and_may_depend_on_each_other() -> None:
     joint = tfd.JointDistributionNamed(
         {
@@ -281,6 +282,7 @@ def test_globals_of_any_shape_and_support_have_their_density_and_summary(name: s
             )
 
 
+@pytest.mark.compile
 def test_the_posterior_of_a_mean_known_in_closed_form_leaves_no_gap() -> None:
     """beta ~ N(0, 2^2) each, x | beta ~ N(beta, 0.5^2): evidence and q(beta) are exact."""
     data = (1.0 + np.random.default_rng(0).normal(size=[8, 3]) * 0.5).astype(np.float32)
@@ -360,6 +362,7 @@ def test_the_rate_of_poissons_is_as_far_from_the_evidence_as_q_is_from_its_poste
     assert 5 * bounds.std() / 10.0 < 0.01 * abs(evidence.sum())
 
 
+@pytest.mark.compile
 def test_summaries_of_transformed_latents_are_those_of_their_formulas() -> None:
     model = JointAEVB(
         _with_prior(g=tfd.Sample(tfd.LogNormal(0.3, 0.5), 2)),

@@ -111,6 +111,7 @@ def test_training_two_levels_reaches_the_maximum_likelihood() -> None:
     assert optimum - 0.15 < float(np.mean(model.elbo(x, num_samples=50, seed=0))) < optimum + 0.02
 
 
+@pytest.mark.compile
 def test_importance_sampling_of_a_joint_reaches_log_p_of_x() -> None:
     model = JointAEVB(two_level_named(), lambda x: _wider(exact_encoder(x)))
     x = two_level_data()
@@ -167,6 +168,7 @@ def test_observed_parts_lie_end_to_end_and_their_densities_add_up() -> None:
     np.testing.assert_allclose(conditional, expected - known, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_observed_parts_are_drawn_together_and_averaged() -> None:
     model = _observed_parts()
     z = np.array([[0.3, -0.7], [0.0, 1.0]], np.float32)
@@ -183,6 +185,7 @@ def test_observed_parts_are_drawn_together_and_averaged() -> None:
 # Use, and refusals.
 
 
+@pytest.mark.compile
 def test_autobatched_joint_trains_without_xla_unless_asked() -> None:
     model = JointAEVB(two_level_autobatched(), exact_encoder)
     model.compile()

@@ -19,6 +19,7 @@ from tfp_aevb.models.joint import JointAEVB
 tfd = tfp.distributions
 
 
+@pytest.mark.compile
 def test_factor_analysis_reaches_the_maximum_likelihood_of_its_kind() -> None:
     tf_keras.utils.set_random_seed(0)  # from some starts it ends in a lesser maximum
     x = two_level_data(2000)
@@ -44,6 +45,7 @@ def test_factor_analysis_reaches_the_maximum_likelihood_of_its_kind() -> None:
     assert log_prob > FactorAnalysis(2).fit(x).score(x) - 0.03
 
 
+@pytest.mark.compile
 def test_poisson_lognormal_log_prob_is_that_of_quadrature() -> None:
     def make(z: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.Poisson(tf.exp(0.8 * z + 0.5)), 1)
@@ -84,6 +86,7 @@ def test_linear_state_space_log_prob_is_the_kalman_filters() -> None:
     np.testing.assert_allclose(estimate, exact, atol=0.03)
 
 
+@pytest.mark.compile
 def test_nonlinear_state_space_bound_is_below_log_p_and_importance_agrees_with_quadrature() -> None:
     model = JointAEVB(_sunspots(tf.sin), lambda x: gaussian(0.4 * x, 0.4))
     x = np.array([[0.5, -1.0, 0.3, 2.0, 1.0]], np.float32)

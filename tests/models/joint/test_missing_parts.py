@@ -48,6 +48,7 @@ def test_elements_that_are_nan_are_marginalised() -> None:
     assert np.isfinite(model.evaluate(X, verbose=0)[0])
 
 
+@pytest.mark.compile
 def test_of_several_parts_those_that_say_so_are_marginalised() -> None:
     joint = tfd.JointDistributionNamed(
         {
@@ -87,6 +88,7 @@ def test_an_encoder_that_takes_nan_sees_it() -> None:
     np.testing.assert_array_equal(seen[-1], X)
 
 
+@pytest.mark.compile
 def test_a_layer_that_marginalises_serves_as_a_part() -> None:
     likelihood = layers.GaussianLikelihood(4, (), allow_missing=True)
     joint = tfd.JointDistributionNamed(
@@ -97,6 +99,7 @@ def test_a_layer_that_marginalises_serves_as_a_part() -> None:
     assert np.isfinite(model.elbo(X, seed=0)).all()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("dependent", [False, True])
 def test_nan_is_refused_where_it_is_not_marginalised(dependent: bool) -> None:
     parts = {"z": gaussian(tf.zeros(3), 1.0), "x": lambda z: gaussian(linear(B, z), VX)}

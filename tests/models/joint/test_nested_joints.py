@@ -66,6 +66,7 @@ def _flat(x: dict[int, tf.Tensor]) -> tf.Tensor:
     return tf.concat([x[0], x[1]], axis=-1)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("form", FORMS)
 def test_a_nested_model_is_the_flat_one(form: str) -> None:
     model = JointAEVB(FORMS[form](), lambda x: exact_encoder(_flat(x)))
@@ -84,6 +85,7 @@ def test_a_nested_model_is_the_flat_one(form: str) -> None:
     assert np.abs(between - np.eye(6)).max() < 5 / np.sqrt(500)
 
 
+@pytest.mark.compile
 def test_a_nested_encoder_meets_the_models_latents_by_name() -> None:
     def encoder(x: dict[int, tf.Tensor]) -> tfd.Distribution:
         return tfd.JointDistributionNamed({"z": structured_encoder(_flat(x))})  # z1 first

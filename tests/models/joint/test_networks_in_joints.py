@@ -21,6 +21,7 @@ X = (np.random.default_rng(0).random([6, 12]) < 0.4).astype(np.float32)
 Head = Callable[[tf.Tensor], tfd.Distribution]
 
 
+@pytest.mark.compile
 def test_the_examples_of_the_docstring_run() -> None:
     lines = inspect.getdoc(JointAEVB).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("Examples"))
@@ -105,6 +106,7 @@ FORMS = {
 }
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     ("form", "network"),
     [
@@ -152,6 +154,7 @@ def _called(head: Head, name: str) -> Callable:
     return {"z1": lambda z1: head(z1), "var1": lambda var1: head(var1)}[name]
 
 
+@pytest.mark.compile
 def test_draws_one_by_one_have_the_densitys_moments_and_a_gradient() -> None:
     up, further_up = _own(12, 3), _own(3, 2)
     joint = _named(
@@ -192,6 +195,7 @@ def test_draws_are_tfps_own_with_the_same_seed() -> None:
         np.testing.assert_array_equal(drawn[place], expected[name])
 
 
+@pytest.mark.compile
 def test_autobatched_joints_say_how_a_network_is_called_there() -> None:
     prior = tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))
     network = tf_keras.Sequential([tf_keras.layers.Dense(12)])

@@ -100,6 +100,7 @@ def _rough_encoder(x: tf.Tensor) -> tfd.Distribution:
     return posterior
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     "options", [{"kl_weight": 0.0}, {"kl_warmup_steps": 10}, {"kl_weight": 2.0}]
 )

@@ -157,6 +157,7 @@ def test_a_q_over_all_reals_of_a_latent_that_is_not_is_refused() -> None:
     assert np.isfinite(JointAEVB(joint, positive_parts).elbo(X[:, :2], seed=0)).all()
 
 
+@pytest.mark.compile
 def test_the_way_to_the_simplex_that_is_advised_has_a_dirichlets_density(monkeypatch) -> None:
     size, prior = 10, tfd.Dirichlet(3.0 * tf.ones(10))
     joint = tfd.JointDistributionNamed({"w": prior, "x": lambda w: gaussian(w[..., :2], 1.0)})
@@ -192,6 +193,7 @@ class _Silent(tfd.Normal):
         raise NotImplementedError
 
 
+@pytest.mark.compile
 def test_samplers_refuse_a_latent_that_does_not_say_where_it_is() -> None:
     joint = tfd.JointDistributionNamed(
         {"z": tfd.Sample(_Silent(0.0, 1.0), 2), "x": lambda z: gaussian(z, 1.0)}
@@ -223,6 +225,7 @@ def _with_globals(parts: dict, x) -> JointAEVB:
     )
 
 
+@pytest.mark.compile
 def test_global_latents_on_bounds_and_a_simplex_have_a_q_there_with_the_right_density() -> None:
     model = _with_globals(
         {

@@ -73,6 +73,7 @@ def shown(model: AEVB, z: list[float]) -> np.ndarray:
     return 255.0 * np.clip(mean, 0.0, 1.0)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_page_decodes_as_the_model(decoder: str, tmp_path: Path) -> None:
     model = model_of(decoder)
@@ -196,6 +197,7 @@ def test_a_page_moves_over_the_range_of_the_prior(tmp_path: Path) -> None:
         np.testing.assert_allclose(pixels, shown(model, list(z)), atol=1.0)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("prior", ["mixture", "flow", "hierarchy"])
 def test_latents_range_over_draws_from_other_priors(prior: str) -> None:
     priors = {
