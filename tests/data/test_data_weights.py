@@ -95,6 +95,14 @@ def test_cells_that_are_no_weights_are_refused_by_line(tmp_path, wrong: str, sai
     )
 
 
+def test_n_is_said_and_must_be_something(tmp_path) -> None:
+    dataset = load_dataset(table(tmp_path / "t.csv"), weights="w")
+    total = dataset.train.weights.sum()
+    assert any(f"N = {total:g}, " in note for note in dataset.notes)
+    path = table(tmp_path / "small.csv", ["1e-30"] * 40)
+    assert_one_line(lambda: load_dataset(path, weights="w"), ValueError, "add up to 3.2e-29")
+
+
 def test_what_has_no_such_weights_is_refused(tmp_path) -> None:
     path = table(tmp_path / "t.csv")
     assert_one_line(lambda: load_dataset(path, weights="v"), ValueError, "'v'", "['a', 'w', 'b']")

@@ -76,6 +76,15 @@ def test_a_run_is_scored_with_its_weights(run, scores, capsys, tmp_path) -> None
 
 
 @pytest.mark.run
+@pytest.mark.parametrize("method", ["mcem", "full_vb"])
+def test_methods_with_a_use_for_n_take_weights(run, method: str, tmp_path) -> None:
+    path, _ = run
+    options = (f"--method={method}", "--weights=w", f"--workdir={tmp_path}/{method}")
+    settings = [option for option in OPTIONS if option != "--output_bias=data"]
+    assert command("train", f"--dataset={path}", *options, *settings) == 0
+
+
+@pytest.mark.run
 def test_other_weights_and_tables_without(run, scores, capsys, tmp_path) -> None:
     _, workdir = run
     without = write(tmp_path / "without.csv", ("a", "b"))

@@ -1,5 +1,6 @@
 """Weights of datapoints: a weight w counts a row w times, in training and in what is reported."""
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -291,3 +292,15 @@ def test_there_are_no_classes_to_weight() -> None:
     assert_one_line(
         lambda: _fit(_without_noise(), X, class_weight={0: 1.0}), ValueError, "`sample_weight`"
     )
+
+
+def test_weights_that_leave_the_prior_alone_are_warned_about() -> None:
+    model = small_model(parameter_prior="normal")
+    model.compile(tf_keras.optimizers.SGD(1e-3), jit_compile=False)
+    with pytest.warns(UserWarning, match="add up to 1, which is N"):
+        model.fit(X, sample_weight=np.full(len(X), 1.0 / len(X)), verbose=0)
+    model = small_model(parameter_prior="normal", num_data=len(X))
+    model.compile(tf_keras.optimizers.SGD(1e-3), jit_compile=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X, sample_weight=np.full(len(X), 1.0 / len(X)), verbose=0)

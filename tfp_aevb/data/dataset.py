@@ -25,6 +25,7 @@ DATASET_HELP = (
     "one, a .npy or .npz file, a table (.csv, .tsv, .parquet, .feather), or module:function for a "
     "stream"
 )
+_LEAST_N = 1e-3
 _MAX_SEED = 2**32 - 1
 
 
@@ -207,7 +208,11 @@ def load_dataset(
         if table.ignored:
             record["ignored_columns"] = list(table.ignored)
         return dataclasses.replace(
-            dataset, columns=table.columns, allow_missing=True, record=record, notes=table.notes
+            dataset,
+            columns=table.columns,
+            allow_missing=True,
+            record=record,
+            notes=(*table.notes, *dataset.notes),
         )
     elif name == "frey_face":
         raw = tfds_sets.load_frey_face(data_dir)
@@ -268,7 +273,7 @@ def _finish(
         record=record,
         columns=(),
         allow_missing=False,
-        notes=(),
+        notes=_weights_notes(weights, done["train"]) if weights else (),
     )
 
 
@@ -286,6 +291,20 @@ def _scale(values: list[np.ndarray]) -> float:
     """255 for 8-bit pixels, 1 for floats and for integers that are all 0 or 1."""
     is_pixels = values[0].dtype == np.uint8 and max(int(x.max()) for x in values) > 1
     return 255.0 if is_pixels else 1.0
+
+
+def _weights_notes(name: str, train: Split) -> tuple[str, ...]:
+    """Says what N is; in some tables weights add up to 1, in others to a population."""
+    total = float(np.asarray(train.weights).sum())
+    if 0.0 < total < _LEAST_N:
+        raise ValueError(
+            f"the weights {name!r} of the training examples add up to {total:g}, which is N; "
+            "multiply them so that they add up to the number of examples"
+        )
+    return (
+        f"{name}: how often each datapoint counts; N = {total:g}, the sum over "
+        f"{train.num_used:,} training datapoints (--num_data states another)",
+    )
 
 
 def _weights_record(name: str, parts: Mapping[str, Split]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def load_table(
     """
     cells, counts = split_weights(read_cells(name, form), weights)
     if kinds is None or isinstance(kinds, str):
-        found = infer(cells, kinds)
+        found = infer(cells, kinds, weights)
     else:
         known = {column.name: column for column in kinds}
         found = [Found(each, known.get(each), "as recorded") for each in cells.names]
@@ -157,7 +157,7 @@ def split_weights(cells: Cells, weights: str | None) -> tuple[Cells, np.ndarray 
     return cells._replace(columns=others), as_weights(values, len(values))
 
 
-def infer(cells: Cells, kinds: str | None) -> list[Found]:
+def infer(cells: Cells, kinds: str | None, weights: str | None = None) -> list[Found]:
     """Returns each column of a file with its kind, stated or inferred.
 
     Raises:
@@ -165,6 +165,10 @@ def infer(cells: Cells, kinds: str | None) -> list[Found]:
             ignored.
     """
     stated = parse_kinds(kinds or "")
+    if weights in stated:
+        raise ValueError(
+            f"--columns gives a kind to {shown(weights)}, which --weights takes out; give one"
+        )
     unknown = sorted(set(stated) - set(cells.names))
     if unknown:
         raise ValueError(f"{cells.where} has no column {shown(unknown[0])}, which --columns names")

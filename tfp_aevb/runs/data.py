@@ -91,9 +91,12 @@ def observations(split: Split, dataset: Dataset) -> Observations:
     )
 
 
-def total_weight(record: dict[str, Any]) -> float | None:
-    """Returns N: how many training examples there are, each as often as it counts."""
-    if "weights" in record:
+def total_weight(config: TrainConfig, record: dict[str, Any]) -> float | None:
+    """Returns how many training examples there are, each as often as it counts, which is N.
+
+    For Monte Carlo EM, which keeps a chain for each, how many there are.
+    """
+    if "weights" in record and config.method != "mcem":
         return record["weights"]["total_train"]
     return record["split_sizes"]["train"]
 

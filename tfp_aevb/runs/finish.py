@@ -153,7 +153,7 @@ def load_run(
     run = Workdir(workdir)
     config, data = run.read()
     built = config if xla is None else dataclasses.replace(config, xla=xla)
-    model = build_model(built, data["event_shape"], total_weight(data), data)
+    model = build_model(built, data["event_shape"], total_weight(config, data), data)
     checkpoints = Checkpoints(run.checkpoints, run.metrics)
     step, warnings = checkpoints.restore(model, best=checkpoint == "best")
     for line in warnings:

@@ -85,7 +85,7 @@ def train_and_evaluate(
             shared = Checkpoints(run.checkpoints, run.metrics)
             record = data_record(dataset)
             build_run_model = partial(
-                build_model, config, dataset.event_shape, total_weight(record), record
+                build_model, config, dataset.event_shape, total_weight(config, record), record
             )
             with strategy.scope():
                 model = build_run_model()

@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` make of their data: minibatches, and what Keras counts steps by."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -132,6 +133,7 @@ def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) ->
         return _iterator_source(model, x, model.num_data, None)
     x = as_observations(x, model.allows_missing)
     model.check_observations(x)
+    _warn_of_small_weights(model, x)
     rows = RowBatches(
         x,
         batch_size,
@@ -162,6 +164,19 @@ def evaluation_source(model: Trainable, x: Any, batch_size: int | None) -> Sourc
         x, batch_size or EVAL_BATCH, model.known_num_data, num_devices, model.cell_rows
     )
     return Source(cells, _step_numbers(num_devices, cells.steps), cells.steps)
+
+
+def _warn_of_small_weights(model: Trainable, x: Observations) -> None:
+    """Warns where weights leave the data less to say than a tenth of their number would."""
+    if x.weights is None or not model.needs_num_data or model.stated_num_data(x):
+        return
+    used = int((x.weights > 0.0).sum())
+    if x.total_weight < 0.1 * used:
+        warnings.warn(
+            f"the weights of {used} datapoints add up to {x.total_weight:g}, which is N beside the "
+            "prior over parameters; multiply them, or give the model `num_data`",
+            stacklevel=2,
+        )
 
 
 def _iterator_source(model: Trainable, x: Any, num_data: float | None, cell: int | None) -> Source:
