@@ -134,16 +134,16 @@ def table_input(
     if "columns" not in record:
         raise ValueError(f"--input {path} is a table, and the run was not trained on one")
     form = table_form(config)
-    cells = read_cells(
-        path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
-    )
+    columns = as_columns(record["columns"])
+    form = dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
+    cells = read_cells(path, form, [column.name for column in columns])
     rules = {
         name: getattr(options, name)
         for name in ("extra_columns", "absent_columns", "unknown_category")
         if options is not None
     }
     others = Others(ignored=tuple(record.get("ignored_columns", ())), **rules)
-    x = encode(cells, as_columns(record["columns"]), others)
+    x = encode(cells, columns, others)
     return Observations(x, allow_missing=True), cells
 
 
