@@ -18,6 +18,7 @@ _SIGNATURES = (
     (b"BZh", "packed by bzip2; unpack it, or pack it by gzip"),
     (b"\xfd7zXZ", "packed by xz; unpack it, or pack it by gzip"),
     (b"\x28\xb5\x2f\xfd", "packed by zstd; unpack it, or pack it by gzip"),
+    (b"\x1f\x8b", "packed by gzip twice; unpack it"),
     (b"PAR1", "a parquet file; name it .parquet"),
     (b"ARROW1", "a feather file; name it .feather"),
     (b"FEA1", "a feather file; name it .feather"),

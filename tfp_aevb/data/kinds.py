@@ -81,7 +81,8 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
     if different < 2:
         return Found(name, None, "one value only" if different else "no values")
     if stated is None:
-        refuse_oddities(cells, name, firsts, numbers)
+        if not has_codes or np.isnan(numbers).any():
+            refuse_oddities(cells, name, firsts, numbers)
         reason = _useless(cell, name, different, firsts if by_text else {}, numbers)
         if reason:
             return Found(name, None, reason)
@@ -113,11 +114,12 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
 
 
 def _exact(cell: CellColumn, numbers: np.ndarray) -> np.ndarray:
-    """Returns the different numbers with all digits, where float64 might not hold those."""
-    if np.abs(numbers).max() <= 2.0**53:
+    """Returns the different whole numbers where float64 does not hold all, else the numbers."""
+    if np.abs(numbers).max() < 2.0**53:
         return numbers
-    texts = [text for text in cell.first_rows() if as_number(text) is not None]
-    return np.array([np.longdouble(text) for text in texts] or numbers)
+    texts = [text for text in cell.first_rows() if re.fullmatch(r"[+-]?[0-9]{1,19}", text)]
+    whole = [value for value in map(int, texts) if abs(value) < 2**63]
+    return np.array(whole, np.int64) if len(whole) > 1 else numbers
 
 
 _CODED = ("binary", "categorical", "ordinal")

@@ -4,7 +4,7 @@ Does not import TensorFlow.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _AMOUNT = r"[+-]?[\d.,]*\d[\d.,]*"
 _CURRENCY = r"([$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|JPY|CHF|INR|CNY)"
 _DATES = "; dates and times must be written like 2024-12-31 or 2024-12-31 23:59"
+_UNIT = "; it has a unit: write the number without"
 _CAUSES = (  # what a text that is no number looks like, and what is to be said of it
     (rf"{_AMOUNT}\s?%", "; it is a percentage: write the number without the sign"),
     (
@@ -40,8 +41,9 @@ _CAUSES = (  # what a text that is no number looks like, and what is to be said 
         "; numbers in brackets are negative ones in accounts: write them with a minus",
     ),
     (
-        r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
-        rf"|(\d{{1,4}}[ -]?)?{_MONTH}\.?[ -]?\d{{1,4}}(, ?\d{{4}})?|(19|20)\d\d-?Q[1-4]"
+        r"(?=[\D]*(\d\D*){4})\d{1,4}([./-])\d{1,2}\2\d{1,4}([ T].*)?"
+        r"|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+        rf"|(\d{{1,4}}[ -]?)?{_MONTH}(\.?[ -]\d{{1,4}}(, ?\d{{4}})?|\d{{4}})|(19|20)\d\d-?Q[1-4]"
         r"|(19|20)\d\d-(0[1-9]|1[0-2])",
         _DATES,
     ),
@@ -50,7 +52,7 @@ _CAUSES = (  # what a text that is no number looks like, and what is to be said 
         "; its digits stand in groups: state --thousands, or write them without",
     ),
     (
-        rf"{_AMOUNT}",
+        r"[+-]?(\d+[.,]?\d*|[.,]\d+|\d{1,3}([.,]\d{2,3})+([.,]\d*)?)",
         "; state --decimal or --thousands if it has other marks than a decimal point",
     ),
     (rf"[<>~\u2264\u2265\u2248]=? ?{_AMOUNT}", "; it is a bound: write a number, or nothing"),
@@ -63,8 +65,9 @@ _CAUSES = (  # what a text that is no number looks like, and what is to be said 
     (r"[+-]?\d+ ?/ ?\d+", "; it is a fraction: write it as a decimal number"),
     (
         r"[+-]?[\d.,]+(e[+-]?\d+)?\s?[a-z\u00b0\u00b5\u2030/]+\d?",
-        "; it has a unit: write the number without",
+        _UNIT,
     ),
+    (r'="?.*', "; it is a formula of Excel: save its values"),
 )
 _TOTAL = re.compile(r"(grand |sub)?totals?|sum|mean|average|gesamt|summe|\u03a3", re.I)
 _SENTINELS = tuple(sign * (10.0**k - 1.0) for k in range(2, 9) for sign in (1.0, -1.0))
@@ -109,6 +112,8 @@ def refuse_oddities(
     else:
         is_most = len(others) < len(firsts) / 2
         caused = [text for text in others if likely_cause(text, is_most)]
+        if not is_most and not _have_units(caused):  # codes, as 1a, 2b
+            caused = [text for text in caused if likely_cause(text, is_most) != _UNIT]
         number_like = len(firsts) - len(others) + len(caused)
         gaps = [text for text in caused if "missing cell" in likely_cause(text, is_most)]
         if is_most:
@@ -124,6 +129,12 @@ def refuse_oddities(
             "state the column's kind with --columns"
         )
     _refuse_odd_texts(cells, name, firsts)
+
+
+def _have_units(texts: Sequence[str]) -> bool:
+    """Whether what stands behind the numbers is mostly the same."""
+    of_unit = [text for text in texts if likely_cause(text) == _UNIT]
+    return 2 * len({text.lstrip("+-.,0123456789 ") for text in of_unit}) < len(of_unit)
 
 
 def _refuse_odd_texts(cells: Cells, name: str, firsts: Mapping[str, int]) -> None:

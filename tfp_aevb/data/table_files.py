@@ -100,7 +100,7 @@ def read_cells(path: str, form: Form = Form(), known: Collection[str] = ()) -> C
     if not file.is_file():
         raise FileNotFoundError(f"{where} does not exist or is no file; check the path")
     if not is_table_path(path):
-        raise ValueError(f"{where} is no table by its name; expected {', '.join(SUFFIXES)}")
+        raise ValueError(f"{where} is no table by its name; save it as {', '.join(SUFFIXES)}")
     if not path.lower().endswith(TEXT_SUFFIXES):
         names, columns = _read_binary(file, where)
         source = None
@@ -191,6 +191,7 @@ def _decoded(file: pathlib.Path, where: str, form: Form) -> str:
 
 def _rows(text: str, separator: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yields the line at which each row that is not blank ends, and its cells."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     for row in reader:
         if row:
