@@ -1,6 +1,5 @@
 """Tables as people have them: each is read right, or refused by one line with the likely cause."""
 
-import gzip
 import re
 import subprocess
 import sys
@@ -9,148 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docs.make_odd_tables import PAGE, page
+from tests.data.odd_tables import HIDDEN, NAN, READ, ROWS, Content, columns, written
+from tests.data.refused_tables import REFUSED
 from tests.helpers import assert_one_line
 from tfp_aevb.data import load_dataset
 from tfp_aevb.data.cells import Form
 from tfp_aevb.data.columns import Column
 from tfp_aevb.data.table_files import read_cells
 from tfp_aevb.data.tables import Others, encode, infer, load_table, read_table
-
-NAN = np.nan
-ROWS = "a,b\n1.5,x\n-2,y\n0.25,x\n"
-HIDDEN = np.random.default_rng(0).normal(size=60)
-
-
-def lines(header: str, *rows: str) -> str:
-    return "\n".join([header, *rows]) + "\n"
-
-
-def numbered(text: str, num: int = 40) -> str:
-    return "".join(text.format(i=i, h=HIDDEN[i]) + "\n" for i in range(num))
-
-
-# What is in the file, its name, what the columns are, and the first row as numbers.
-READ = {
-    "plain": (ROWS, "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "semicolons": (ROWS.replace(",", ";"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "pipes": (ROWS.replace(",", "|"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "tabs": (ROWS.replace(",", "\t"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "tsv": (ROWS.replace(",", "\t"), "t.tsv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "gzip": (gzip.compress(ROWS.encode()), "t.csv.gz", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "gzip by its bytes": (gzip.compress(ROWS.encode()), "t.csv", {"a": "real"}, [1.5]),
-    "tsv, gzip": (
-        gzip.compress(ROWS.replace(",", "\t").encode()),
-        "t.tsv.gz",
-        {"a": "real"},
-        [1.5],
-    ),
-    "upper case suffix": (ROWS, "T.CSV", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "byte order mark": ("\ufeff" + ROWS, "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "UTF-16": (ROWS.encode("utf-16"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "Windows lines": (ROWS.replace("\n", "\r\n"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "blank lines": (ROWS.replace("\n", "\n\n"), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "no last newline": (ROWS.rstrip(), "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "spaces": ("a , b\n 1.5, x\n-2 ,y \n0.25,x\n", "t.csv", {"a": "real", "b": "binary"}, [1.5, 0]),
-    "quotes": ('"a","b"\n"1.5","x"\n"-2","y"\n"0.25","x"\n', "t.csv", {"a": "real"}, [1.5]),
-    "quoted separators": (
-        'a,b\n1.5,"x,1"\n-2,"y;2"\n0.25,"x,1"\n',
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [1.5, 0],
-    ),
-    "quoted line ends": (
-        'a,b\n1.5,"x\n1"\n-2,"y"\n0.25,"z"\n',
-        "t.csv",
-        {"a": "real", "b": "categorical"},
-        [1.5, 0],
-    ),
-    "trailing separators, in the header too": (
-        "a,b,\n1.5,x,\n-2,y,\n0.25,x,\n",
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [1.5, 0],
-    ),
-    "decimal commas": (
-        "a;b\n1,5;x\n-2;y\n0,25;x\n",
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [1.5, 0],
-    ),
-    "decimal commas in quotes": (
-        'a,b\n"1,5",x\n-2,y\n"0,25",x\n',
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [1.5, 0],
-    ),
-    "decimal commas and groups": (
-        "a;b\n1.001,5;x\n-2;y\n0,25;x\n",
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [1001.5, 0],
-    ),
-    "groups of three": (
-        'a,b\n"5,061.78",x\n-2.5,y\n"1,001",x\n',
-        "t.csv",
-        {"a": "real", "b": "binary"},
-        [5061.78, 0],
-    ),
-    "millions": (
-        'a,b\n"5,061,000",x\n-2.5,y\n"1,001",x\n',
-        "t.csv",
-        {"a": "real"},
-        [5061000.0],
-    ),
-    "a real minus sign": (
-        "a,b\n\N{MINUS SIGN}1.5,x\n2,y\n0.25,x\n",
-        "t.csv",
-        {"a": "real"},
-        [-1.5],
-    ),
-    "missing in three ways": (
-        "a,b\n,x\nNA,y\nnan,z\n1.5,x\n3,x\n0.1,w\n",
-        "t.csv",
-        {"a": "real", "b": "categorical"},
-        [NAN, 1],
-    ),
-    "plus signs and exponents": ("a\n+1.5e0\n-2E1\n.5\n", "t.csv", {"a": "real"}, [1.5]),
-    "dates": (
-        "a,b\n1970-01-03,1\n2024-12-31,2.5\n2020-02-29,3\n",
-        "t.csv",
-        {"a": "date", "b": "real"},
-        [2, 1],
-    ),
-    "dates with a time": (
-        "a\n1970-01-02 12:00\n2024-12-31 06:00\n2020-02-29 00:00\n",
-        "t.csv",
-        {"a": "date"},
-        [1.5],
-    ),
-    "codes with a 0 before": ("zip\n01234\n90210\n00501\n", "t.csv", {"zip": "categorical"}, [1]),
-    "one column": ("a\n1.5\n\n2\n3\n", "t.csv", {"a": "real"}, [1.5]),
-    "names of other scripts": (
-        "größe,色\n1.5,赤\n2,青\n-1,赤\n",
-        "t.csv",
-        {"größe": "real"},
-        [1.5],
-    ),
-    "years as names": ("2001,2002\n1.5,2.5\n-1,3\n-2,4\n", "t.csv", {"2001": "real"}, [1.5]),
-    "true and false": ("a\ntrue\nfalse\ntrue\n", "t.csv", {"a": "binary"}, [1]),
-    "binary numbers": ("a\n1.0\n0\n1\n0.0\n", "t.csv", {"a": "binary"}, [1]),
-    "a skewed column": (
-        "a\n" + "".join(f"{np.exp(2 * h):.6g}\n" for h in HIDDEN),
-        "t.csv",
-        {"a": "positive"},
-        [np.exp(2 * HIDDEN[0])],
-    ),
-    "counts above a thousand": ("a\n0\n5000\n20\n", "t.csv", {"a": "count"}, [0]),
-    "very large whole numbers": ("a\n0\n5000000\n20\n", "t.csv", {"a": "real"}, [0]),
-}
-
-
-def written(folder: Path, content: str | bytes, name: str = "t.csv") -> str:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
 
 
 @pytest.mark.parametrize("case", READ)
@@ -162,65 +28,16 @@ def test_odd_files_are_read_right(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(x[0, : len(first)], np.float32(first), rtol=1e-5)
 
 
-# What is in the file, what is stated, and parts of the line.
-REFUSED = {
-    "Latin-1": ("a,b\n1,é\n2,x\n".encode("latin-1"), ("line 2", "UTF-8", "--encoding=latin-1")),
-    "zero bytes": (ROWS.encode("utf-16-le"), ("zero byte", "--encoding=utf-16")),
-    "percentages": ("a\n12%\n13%\n20%\n", ("line 2", "'12%'", "percentage")),
-    "money": ("a\n$3.50\n$4\n$5\n", ("line 2", "'$3.50'", "money")),
-    "euros": ("a\n3.50 €\n4 €\n5\n", ("line 2", "money")),
-    "units": ("a\n3.50 kg\n4 kg\n5 kg\n", ("line 2", "unit")),
-    "brackets": ("a\n(3.50)\n4\n5\n", ("line 2", "brackets")),
-    "dates of another order": ("a\n31.12.2020\n1.2.2021\n3.4.2020\n", ("line 2", "2024-12-31")),
-    "slashed dates": ("a\n12/31/2020\n1/2/2021\n3/4/2020\n", ("line 2", "2024-12-31")),
-    "times": ("a\n12:30\n13:40\n1:15\n", ("line 2", "times")),
-    "groups or decimals": (
-        'a,b\n"1,234",1\n"5,678",2\n"2,345",3\n',
-        ("line 2", "1234", "1.234", "--decimal"),
-    ),
-    "commas and points": ("a;b\n1,5;0.5\n2,5;1.25\n3,5;1\n", ("line 2", "'1,5'", "--decimal=,")),
-    "groups by spaces": ("a;b\n1 234;1\n5 678;2\n9 123;4\n", ("line 2", "--thousands")),
-    "groups by apostrophes": ("a\n1'234\n5'678\n9'123\n", ("line 2", "--thousands")),
-    "question marks": ("a\n1\n2\n?\n3\n", ("line 4", "--missing_values=?")),
-    "NULL among texts": ("a\nx\nNULL\ny\nz\n", ("line 3", "--missing_values=NULL")),
-    "a dash among numbers": ("a\n1\n2\n-\n3\n", ("line 4", "--missing_values=-")),
-    "a letter among numbers": ("a\n1\n2\n4x\n3\n", ("line 4", "'4x'")),
-    "infinities": ("a\n1\n2\ninf\n3\n", ("line 4", "'inf'")),
-    "hexadecimal": ("a\n1\n2\n0x10\n3\n", ("line 4", "'0x10'")),
-    "two names": ("a,b,a\n1,2,3\n4,5,6\n7,8,9\n", ("line 1", "'a'", "rename")),
-    "no header": ("7,0.27,7\n6,0.3,6\n8,0.28,8\n", ("line 1", "--noheader")),
-    "no header, all different": ("7,0.27,20\n6,0.3,6\n8,0.28,8\n", ("line 1", "--noheader")),
-    "trailing separators": ("a,b\n1,2,\n3,4,\n", ("line 2", "3 cells", "ends with a separator")),
-    "a line too short": ("a;b\n1;2\n3\n", ("line 3", "1 cells", "2")),
-    "a line too long": ("a;b\n1;2\n3;4;5\n", ("line 3", "3 cells")),
-    "a quote not closed": ('a,b\n1,"2\n3,4\n', ("line",)),
-    "semicolon in the only name": ("a;b\n1\n2\n3\n", ("line 1", "--separator=,")),
-    "two separators": ("a,x;b\n1,5;2\n3,4;1\n", ("line 1", "--separator=;")),
-    "unique texts": ("name\n" + numbered("n{i}"), ("'name'", "40", "--columns='name:ignore'")),
-    "an index without a name": (
-        ",a\n" + numbered("{i},{h:.3f}"),
-        ("Unnamed: 0", "--columns='Unnamed: 0:ignore'"),
-    ),
-    "an index of few rows": (",a\n0,1.5\n1,2\n2,-3\n", ("'Unnamed: 0:ignore'",)),
-    "an index with a name": ("n,a\n" + numbered("{i},{h:.3f}"), ("--columns='n:ignore'",)),
-    "numbers of customers": (
-        "customer_id,a\n" + "".join(f"{(i * 7919) % 100003},{i % 7}\n" for i in range(40)),
-        ("customer_id:ignore",),
-    ),
-    "a constant": ("a,b\n1,2.5\n1,3\n1,-1\n", ("'a'", "one value", "a:ignore")),
-    "an empty column": ("a,b\n,2.5\n,3\n,-1\n", ("'a'", "no values", "a:ignore")),
-    "two useless columns": ("a,b,c\n1,,2.5\n1,,3\n1,,-1\n", ("--columns='a:ignore,b:ignore'",)),
-    "nothing": ("", ("no rows",)),
-    "blank lines alone": ("\n\n \n", ("no rows",)),
-    "a header alone": ("a;b\n", ("no rows",)),
-}
-
-
 @pytest.mark.parametrize("case", REFUSED)
 def test_odd_files_are_refused_with_the_likely_cause(case: str, tmp_path: Path) -> None:
-    content, parts = REFUSED[case]
-    path = written(tmp_path, content)
-    assert_one_line(lambda: read_table(path), ValueError, "t.csv", *parts)
+    content, parts, name = (*REFUSED[case], "t.csv")[:3]
+    path = written(tmp_path, content, name)
+    assert_one_line(lambda: read_table(path), ValueError, name, *parts)
+
+
+def test_the_page_of_odd_files_is_what_the_program_says() -> None:
+    assert len(READ) + len(REFUSED) >= 60
+    assert PAGE.read_text() == page(), "run `python docs/make_odd_tables.py`"
 
 
 def test_what_is_refused_is_read_when_it_is_stated(tmp_path: Path) -> None:
@@ -399,3 +216,51 @@ def test_the_reader_is_imported_when_a_table_is_read() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert re.fullmatch(r"set\(\)\s*", result.stdout), result.stdout
+
+
+def test_a_stated_kind_is_never_refused_for_what_cells_look_like(tmp_path: Path) -> None:
+    def kind(content: Content, kinds: str, name: str = "t.csv") -> str:
+        return read_table(written(tmp_path, content, name), kinds).columns[0].kind
+
+    assert kind("a\n1.5\n-999\n2\n3.5\n", "a:real") == "real"
+    assert kind("a\n12%\n13%\n20%\n", "a:categorical") == "categorical"
+    assert kind("a\nyes\nYes\nno\n", "a:categorical") == "categorical"
+    assert kind("a\n20240101\n20240215\n20231231\n", "a:real") == "real"
+    assert kind("k\nx\ny\nx\nTotal\n", "k:categorical") == "categorical"
+    assert kind("7,0.27\n6,0.3\n8,0.28\n", "7:real") == "real"
+    assert kind(columns(a=[[1], [2, 3]], b=[1.5, 2, -1][:2]), "a:ignore,b:real", "t.parquet")
+
+
+def test_columns_of_a_run_may_have_names_that_are_numbers(tmp_path: Path) -> None:
+    """Earlier versions took the first row of such a file for names: those runs go on."""
+    path = written(tmp_path, "7,0.27\n6,0.3\n8,0.28\n")
+    old = [Column("7", "real"), Column("0.27", "real")]
+    np.testing.assert_array_equal(
+        read_table(path, columns=old).x, np.float32([[6, 0.3], [8, 0.28]])
+    )
+    path = written(tmp_path, "7,0.27\n" + "".join(f"{h:.3f},{-h:.2f}\n" for h in HIDDEN))
+    assert load_table(path, old).ignored == ()
+
+
+def test_columns_of_lists_are_refused_where_a_run_has_them(tmp_path: Path) -> None:
+    path = written(tmp_path, columns(a=[[1], [2, 3]], b=[1.5, 2]), "t.parquet")
+    old = [Column("a", "real"), Column("b", "real")]
+    assert_one_line(lambda: read_table(path, columns=old), ValueError, "'a'", "list")
+    np.testing.assert_array_equal(read_table(path, "a:ignore,b:real").x[:, 0], [1.5, 2])
+
+
+def test_truth_is_the_same_in_text_and_binary_files(tmp_path: Path) -> None:
+    text = read_table(written(tmp_path, "a\nTrue\nFalse\nTrue\n"))
+    path = written(tmp_path, columns(a=[False, True, None]), "t.parquet")
+    np.testing.assert_array_equal(read_table(path, columns=text.columns).x[:, 0], [0, 1, NAN])
+    large = Column("a", "binary", ("9007199254740992", "9007199254740993"))
+    assert [large.encode(text) for text in large.categories] == [0, 1]
+
+
+def test_whole_numbers_beyond_float64_are_told_apart(tmp_path: Path) -> None:
+    big = [2**60 + 1, 2**60 + 2, 2**60 + 3]
+    path = written(tmp_path, columns(a=big), "t.parquet")
+    assert_one_line(lambda: read_table(path), ValueError, "'a'", "float32 cannot tell")
+    two = read_table(written(tmp_path, columns(a=[*big[:2], None]), "t.parquet"))
+    assert two.columns[0].categories == (str(big[0]), str(big[1]))
+    np.testing.assert_array_equal(two.x[:, 0], [0, 1, NAN])

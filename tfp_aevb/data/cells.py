@@ -4,6 +4,7 @@ Imports pyarrow when cells are read. Does not import TensorFlow.
 """
 
 import dataclasses
+import datetime
 import functools
 import itertools
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_aevb.data.columns import as_number, number_text, shown
+from tfp_aevb.data.columns import EPOCH, as_number, number_text, shown
 
 MISSING = ("", "na", "nan")  # in any case
 _LARGEST = float(np.finfo(np.float32).max)
@@ -109,6 +110,7 @@ class CellColumn:
 
     Attributes:
         missing: [N], whether a cell is missing.
+        unread: what the cells are, if they are no single values: nothing is read of them then.
     """
 
     def __init__(self, array: Any, form: Form) -> None:
@@ -117,29 +119,32 @@ class CellColumn:
 
         self._form = form
         self._numbers: np.ndarray | None = None
+        self._raw = np.empty(0)  # numbers of a binary file, also those that float32 does not hold
         self._text: Any = None
         self._is_single = False
+        self.unread = ""
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         kind = array.type
+        if pa.types.is_integer(kind) and _is_beyond_float64(array):
+            array, kind = pc.cast(array, pa.string()), pa.string()
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             self._is_single = kind in (pa.float32(), pa.float16())
             array = pc.cast(array, pa.float64(), safe=False)
-            self._numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
-            self.missing = np.isnan(self._numbers)
+            raw = array.to_numpy(zero_copy_only=False).astype(np.float64)
             stated = [as_number(text) for text in form.missing_values]
-            self.missing |= np.isin(self._numbers, [v for v in stated if v is not None])
-            self._numbers = np.where(self.missing, np.nan, self._numbers)
+            self.missing = np.isnan(raw) | np.isin(raw, [v for v in stated if v is not None])
+            self._raw = np.where(self.missing, np.nan, raw)
+            self._numbers = np.where(np.abs(self._raw) <= _LARGEST, self._raw, np.nan)
             return
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             array = _date_texts(array)
-        elif pa.types.is_null(kind) or pa.types.is_boolean(kind):
-            array = pc.cast(array, pa.string())
         elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             try:
                 array = pc.cast(array, pa.string())
-            except pa.ArrowException:
-                array = pa.array([str(value) for value in array.to_pylist()], pa.string())
+            except pa.ArrowException:  # lists and the like
+                self.unread = f"cells of the type {kind}, which are no single values"
+                array = pa.nulls(len(array), pa.string())
         text = pc.utf8_trim_whitespace(pc.fill_null(array, ""))
         missing = pc.is_in(text, value_set=pa.array(sorted(form.missing_texts), text.type))
         self._text = text
@@ -156,8 +161,7 @@ class CellColumn:
         """Returns the N texts, without the spaces around them."""
         if self._text is not None:
             return self._text.to_pylist()
-        assert self._numbers is not None
-        return ["" if v != v else self._number_text(v) for v in self._numbers.tolist()]
+        return ["" if v != v else self._number_text(v) for v in self._raw.tolist()]
 
     def text(self, row: int) -> str:
         """Returns the text of one cell."""
@@ -173,7 +177,7 @@ class CellColumn:
         """Returns the different texts that are not missing, each with its first row."""
         known = np.flatnonzero(~self.missing)
         if self._text is None:
-            values, first = np.unique(self.values()[known], return_index=True)
+            values, first = np.unique(self._raw[known], return_index=True)
             return {
                 self._number_text(v): int(known[i])
                 for v, i in zip(values.tolist(), first, strict=True)
@@ -189,7 +193,7 @@ class CellColumn:
         known: Mapping[str, int] = self.first_rows()
         table = {text: encode(text) for text in known}
         if self._text is None:
-            different, places = np.unique(self.values(), return_inverse=True)
+            different, places = np.unique(self._raw, return_inverse=True)
             numbers = [table.get(self._number_text(v), np.nan) for v in different.tolist()]
             return np.array(numbers)[places]
         return self._by_text(lambda text: table.get(text, np.nan), np.nan)
@@ -199,6 +203,14 @@ class CellColumn:
         if value.is_integer() and abs(value) < 1e15:
             return str(int(value))
         return number_text(value) if self._is_single else repr(value)
+
+    def equal(self, text: str) -> np.ndarray:
+        """Returns [N], whether a cell is this text."""
+        import pyarrow.compute as pc
+
+        if self._text is None:
+            return np.zeros(len(self.missing), bool)
+        return pc.equal(self._text, text).to_numpy(zero_copy_only=False)
 
     def has_codes(self) -> bool:
         """Whether digits with a 0 before them, as 007, stand among the cells."""
@@ -299,11 +311,31 @@ def found_form(
     return dataclasses.replace(form, decimal=None, thousands=None, is_hint=False)
 
 
-def _date_texts(array: Any) -> Any:
-    """Returns dates and times as text in the order of ISO 8601, without a time if none has one."""
-    import pyarrow as pa
+def _is_beyond_float64(array: Any) -> bool:
+    """Whether there are whole numbers of which float64 does not hold each digit."""
+    import pyarrow.compute as pc
 
-    texts = [None if m is None else str(m) for m in array.to_pylist()]
+    least, most = pc.min_max(array).values()
+    return least.is_valid and not -(2**53) <= least.as_py() <= most.as_py() <= 2**53
+
+
+def _date_texts(array: Any) -> Any:
+    """Returns dates and times as text in the order of ISO 8601, without a time if none has one.
+
+    Times of a zone become those of UTC. What is outside the years 1 to 9999 is a text, but no date.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    moments = pc.cast(pc.cast(array, pa.timestamp("us"), safe=False), pa.int64(), safe=False)
+    texts = [None if m is None else _moment_text(m) for m in moments.to_pylist()]
     if all(text is None or text[10:] in ("", " 00:00:00") for text in texts):
         texts = [None if text is None else text[:10] for text in texts]
     return pa.array(texts, pa.string())
+
+
+def _moment_text(microseconds: int) -> str:
+    try:
+        return str(EPOCH + datetime.timedelta(microseconds=microseconds))
+    except OverflowError:
+        return f"a date outside the years 1 to 9999 ({microseconds} microseconds from 1970)"

@@ -29,7 +29,10 @@ IGNORE = "ignore"  # stated of a column that is left out
 MAX_COUNT = 1_000_000  # log means of counts are kept below 14, that of 1,202,604
 MAX_CATEGORIES = 1000
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?")
+DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -98,9 +101,9 @@ class Column:
         if self.categories:
             if text in self.categories:
                 return float(self.categories.index(text))
-            # Categories compare as values: 1.0 is 1.
-            value = as_number(text)
-            same = [i for i, name in enumerate(self.categories) if as_number(name) == value]
+            # Categories compare as values: 1.0 is 1, and True is true.
+            value = as_value(text)
+            same = [i for i, name in enumerate(self.categories) if as_value(name) == value]
             if value is None or not same:
                 names = ", ".join(shown(name) for name in self.categories[:10])
                 more = ", ..." if len(self.categories) > 10 else ""
@@ -211,6 +214,13 @@ def as_number(text: str) -> float | None:
     return value if abs(value) <= float(np.finfo(np.float32).max) else None
 
 
+def as_value(text: str) -> float | int | None:
+    """Returns the number that a category's name is, 1 and 0 of true and false, or `None`."""
+    if re.fullmatch(r"[+-]?[0-9]{16,}", text):
+        return int(text)  # float64 does not tell them apart
+    return {"true": 1.0, "false": 0.0}.get(text.lower(), as_number(text))
+
+
 def number_text(value: float) -> str:
     """Returns the shortest text that float32 reads as the same number."""
     texts = [f"{value:.{digits}g}" for digits in (7, 8, 9)]  # 9 give any float32 again
@@ -218,13 +228,21 @@ def number_text(value: float) -> str:
 
 
 def as_days(text: str) -> float | None:
-    """Returns the days since 1970 of a date, or of a date and a time, in the order of ISO 8601."""
+    """Returns the days since 1970 of a date, or of a date and a time, in the order of ISO 8601.
+
+    A time of a stated zone counts as that of UTC.
+    """
     if not DATE.fullmatch(text):
         return None
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
+    if moment.tzinfo is not None:
+        try:
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+        except OverflowError:
+            return None
     return (moment - EPOCH).total_seconds() / 86400.0
 
 

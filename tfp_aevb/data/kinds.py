@@ -14,8 +14,10 @@ from tfp_aevb.data.columns import (
     Column,
     as_days,
     as_number,
+    as_value,
     shown,
 )
+from tfp_aevb.data.oddities import refuse_oddities
 from tfp_aevb.data.rounding import check_column
 from tfp_aevb.data.table_files import Cells
 
@@ -23,7 +25,6 @@ MIN_ROWS = 20  # from which on ids are told from small tables
 _LEAST_RATIO = 0.5  # of a count's variance and mean
 _CHANCE = 1e-4  # of Poisson counts that are taken for real numbers
 _LOG_NORMAL_GAIN = 0.2  # nats a row by which a log-normal density must be the better one
-_GAPS = ("null", "n/a", "#n/a", "<na>", "?", "#div/0!", "#value!", "#ref!", "-nan", "missing")
 _ID = re.compile(
     r"(.*[^a-z])?(id|ids|uuid|index|unnamed: [0-9]+)([^a-z].*)?|__index_level_.*", re.I
 )
@@ -68,6 +69,8 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
         return Found(name, None, "stated", is_stated=True)
     where = f"{cells.where}, column {shown(name)}"
     cell = cells.columns[name]
+    if cell.unread and stated is None:
+        return Found(name, None, cell.unread)
     numbers = cell.values()[~cell.missing]
     has_codes = stated is None and cell.has_codes()
     different = len(np.unique(numbers))
@@ -78,7 +81,8 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
     if different < 2:
         return Found(name, None, "one value only" if different else "no values")
     if stated is None:
-        _refuse_oddities(cells, name, firsts, numbers)
+        if not has_codes or np.isnan(numbers).any():
+            refuse_oddities(cells, name, firsts, numbers)
         reason = _useless(cell, name, different, firsts if by_text else {}, numbers)
         if reason:
             return Found(name, None, reason)
@@ -95,7 +99,7 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
             numbers = np.array([day for day in days if day is not None], float)
         numbers = numbers[~np.isnan(numbers)]  # others are refused with their line
         if numbers.size:
-            check_column(numbers, where)
+            check_column(_exact(cell, numbers), where)
         whole = bool((numbers == np.floor(numbers)).all())
     if kind not in _CODED:
         return Found(name, Column(name, kind, whole=whole), reason)
@@ -107,6 +111,15 @@ def find_column(cells: Cells, name: str, stated: str | None) -> Found:
             f"another kind, or leave it out by --columns={_flag(name)}:{IGNORE}"
         )
     return Found(name, Column(name, kind, _ordered(names, stated, where)), reason)
+
+
+def _exact(cell: CellColumn, numbers: np.ndarray) -> np.ndarray:
+    """Returns the different whole numbers where float64 does not hold all, else the numbers."""
+    if np.abs(numbers).max() < 2.0**53:
+        return numbers
+    texts = [text for text in cell.first_rows() if re.fullmatch(r"[+-]?[0-9]{1,19}", text)]
+    whole = [value for value in map(int, texts) if abs(value) < 2**63]
+    return np.array(whole, np.int64) if len(whole) > 1 else numbers
 
 
 _CODED = ("binary", "categorical", "ordinal")
@@ -127,29 +140,6 @@ def refuse_useless(where: str, found: list[Found], stated: Mapping[str, str]) ->
     )
 
 
-def likely_cause(text: str) -> str:
-    """Returns what a text that is no number is likely to be, and how to mend it."""
-    if text.lower() in _GAPS or text in ("-", "--", "."):
-        return f"; if it stands for a missing cell, state --missing_values={text}"
-    if re.fullmatch(r"[+-]?[\d.,]+ ?%", text):
-        return "; it is a percentage: write the number without the sign"
-    if re.fullmatch(
-        r"[+-]?[$\u20ac\u00a3\u00a5]\s?[+-]?[\d.,]+|[+-]?[\d.,]+\s?[$\u20ac\u00a3\u00a5]", text
-    ):
-        return "; it is an amount of money: write the number without the sign"
-    if re.fullmatch(r"\([\d.,]+\)", text):
-        return "; numbers in brackets are negative ones in accounts: write them with a minus"
-    if re.fullmatch(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2})?", text):
-        return "; dates and times must be written like 2024-12-31 or 2024-12-31 23:59"
-    if re.fullmatch(r"[+-]?\d{1,3}([ '_\u00a0\u202f]\d{3})+([.,]\d*)?", text):
-        return "; its digits stand in groups: state --thousands, or write them without"
-    if re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*", text):
-        return "; state --decimal or --thousands if it has other marks than a decimal point"
-    if re.fullmatch(r"[+-]?[\d.,]+(e[+-]?\d+)?\s?[a-z\u00b0\u00b5/]+\d?", text, re.I):
-        return "; it has a unit: write the number without"
-    return ""
-
-
 def _kind(stated: str | None) -> str:
     return (stated or "").partition("(")[0]
 
@@ -162,7 +152,7 @@ def _values(firsts: Mapping[str, int]) -> list[str]:
     """Returns the different values, of those that are one number (1 and 1.0) the shortest text."""
     found: dict[object, str] = {}
     for text in firsts:
-        value = as_number(text)
+        value = as_value(text)
         key = text if value is None or _is_code(text) else value
         if key not in found or len(text) < len(found[key]):
             found[key] = text
@@ -227,39 +217,6 @@ def _count_or_real(numbers: np.ndarray) -> tuple[str, str]:
     if ratio < _LEAST_RATIO and chdtr(freedom, freedom * ratio) < _CHANCE:
         return "real", f"{text}: less than counts have"
     return "count", text
-
-
-def _refuse_oddities(
-    cells: Cells, name: str, firsts: Mapping[str, int], numbers: np.ndarray
-) -> None:
-    """Raises a `ValueError` if texts are likely to be numbers, dates or missing cells."""
-    if not np.isnan(numbers).any():
-        return
-    others = [text for text in firsts if np.isnan(_number(cells, name, firsts[text]))]
-    if len(others) == len(firsts) and all(as_days(text) is not None for text in others):
-        return
-    caused = [text for text in others if likely_cause(text)]
-    number_like = len(firsts) - len(others) + len(caused)
-    gaps = [text for text in caused if "missing cell" in likely_cause(text)]
-    suspect = None
-    if len(others) < len(firsts) / 2:
-        suspect = (caused or others)[0]
-    elif gaps:
-        suspect = gaps[0]
-    elif caused and number_like > len(firsts) / 2:
-        suspect = caused[0]
-    if suspect is None:
-        return
-    most = ", and most of the column are" if len(others) < len(firsts) / 2 else ""
-    cause = most + (likely_cause(suspect) or "; correct it")
-    raise ValueError(
-        f"{cells.place(firsts[suspect], name)}: {shown(suspect)} is no number{cause}, or state the "
-        "column's kind with --columns"
-    )
-
-
-def _number(cells: Cells, name: str, row: int) -> float:
-    return float(cells.columns[name].values()[row])
 
 
 def _useless(

@@ -10,16 +10,29 @@ import gzip
 import io
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tfp_aevb.data.cells import CellColumn, Form, found_form
 from tfp_aevb.data.columns import as_number, shown
+from tfp_aevb.data.first_lines import (
+    odd_line,
+    refuse_numbers_as_names,
+    refuse_other_formats,
+    refuse_unusual_separators,
+)
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".feather")
 EXPECTED = "expected a header and a line for each datapoint"
 SEPARATORS = (",", ";", "\t", "|")
+_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _SNIFFED = 50  # lines by which a separator is found,
 _HEAD = 1 << 18  # among so many characters
 
@@ -70,12 +83,13 @@ def is_table_path(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
+def read_cells(path: str, form: Form = Form(), known: Collection[str] = ()) -> Cells:  # noqa: B008
     """Reads a file's cells, each column a `CellColumn`.
 
     Args:
         path: of the file; how it ends says what it is.
         form: how it is written, where that is stated; the rest is found.
+        known: names that columns may have even if they look like values.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -86,7 +100,7 @@ def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
     if not file.is_file():
         raise FileNotFoundError(f"{where} does not exist or is no file; check the path")
     if not is_table_path(path):
-        raise ValueError(f"{where} is no table by its name; expected {', '.join(SUFFIXES)}")
+        raise ValueError(f"{where} is no table by its name; save it as {', '.join(SUFFIXES)}")
     if not path.lower().endswith(TEXT_SUFFIXES):
         names, columns = _read_binary(file, where)
         source = None
@@ -97,6 +111,7 @@ def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
                 f"{where} has no rows; expected a header and a line for each datapoint"
             )
         separator = _separator(text, where, path, form)
+        text = re.sub(r"^sep=.(?=\r?\n)", "", text)
         if form.is_hint and not form.header:  # of another file: this one may have the names
             first = next(_rows(text[:_HEAD], separator, strict=False))[1]
             form = dataclasses.replace(form, header=first[0].strip() == "c1")
@@ -105,11 +120,13 @@ def read_cells(path: str, form: Form = Form()) -> Cells:  # noqa: B008
     if not columns or not len(columns[0]):
         raise ValueError(f"{where} has no rows; {EXPECTED}")
     plain = dataclasses.replace(form, decimal=None, thousands=None) if form.is_hint else form
-    found = _named(names, [CellColumn(column, plain) for column in columns], where)
+    found = _named(names, [CellColumn(column, plain) for column in columns], where, source)
     cells = Cells(where, found, source, form)
     read = found_form(found, form, cells.place)
     for column in found.values():
         column.read_by(read)
+    if source and form.header and not set(found) & set(known):
+        refuse_numbers_as_names(found, read.number, where)
     return cells._replace(form=read)
 
 
@@ -120,7 +137,11 @@ def _read_binary(file: pathlib.Path, where: str) -> tuple[list[str], list[Any]]:
 
     is_parquet = file.name.lower().endswith(".parquet")
     try:
-        table = parquet.read_table(file) if is_parquet else feather.read_table(file)
+        if is_parquet:
+            with parquet.ParquetFile(file) as opened:
+                table = opened.read()
+        else:
+            table = feather.read_table(file)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         what = "parquet" if is_parquet else "feather"
@@ -140,11 +161,12 @@ def _decoded(file: pathlib.Path, where: str, form: Form) -> str:
         raise ValueError(f"{where} is damaged: {error}") from None
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error.strerror}") from None
-    is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    refuse_other_formats(data, where)
+    data = data.removeprefix(b"\xef\xbb\xbf")
     encoding = None if form.is_hint else form.encoding
-    used = encoding or ("utf-16" if is_utf16 else "utf-8-sig")
+    used = encoding or next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(used).removeprefix("\ufeff")
+        text = data.decode(used).removeprefix("\ufeff").removesuffix("\x1a")
     except LookupError:
         raise ValueError(
             f"--encoding={encoding} is no encoding; expected e.g. utf-8, latin-1 or cp1252"
@@ -153,7 +175,7 @@ def _decoded(file: pathlib.Path, where: str, form: Form) -> str:
         if form.is_hint and form.encoding:
             return _decoded(file, where, dataclasses.replace(form, is_hint=False))
         line = data.count(b"\n", 0, error.start) + 1
-        name = "UTF-8" if used == "utf-8-sig" else used
+        name = "UTF-8" if used == "utf-8" else used
         raise ValueError(
             f"{where}, line {line}: byte 0x{data[error.start]:02x} is not {name} text; save the "
             "file as UTF-8, or state its encoding, e.g. --encoding=latin-1"
@@ -169,6 +191,7 @@ def _decoded(file: pathlib.Path, where: str, form: Form) -> str:
 
 def _rows(text: str, separator: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yields the line at which each row that is not blank ends, and its cells."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     for row in reader:
         if row:
@@ -179,6 +202,8 @@ def _separator(text: str, where: str, path: str, form: Form) -> str:
     """Returns the separator by which each of the first lines has as many cells as the header."""
     if form.separator and not form.is_hint:
         return form.separator
+    if stated := re.match(r"sep=(.)\r?\n", text):  # as Excel writes it
+        return stated[1]
     if ".tsv" in path.lower()[-7:]:
         return "\t"
     sizes: dict[str, list[int]] = {}
@@ -201,6 +226,9 @@ def _separator(text: str, where: str, path: str, form: Form) -> str:
         )
     if fine:
         return fine[0]
+    if max(max(found) for found in sizes.values()) == 1:
+        heads = [row[0] for _, row in itertools.islice(_rows(text[:_HEAD], ",", False), _SNIFFED)]
+        refuse_unusual_separators(heads, where)
     likely = max(SEPARATORS, key=lambda s: sizes[s][0])
     if likely != "," and set(sizes[likely][1:]) == {1} and set(sizes[","]) == {1}:
         raise ValueError(
@@ -220,7 +248,7 @@ def _read_text(text: str, separator: str, where: str, header: bool) -> tuple[lis
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    if text.count('"') % 2:
+    if text.count('"') % 2 or '\\"' in text:
         _check_lines(text, separator, where)
     width = len(next(_rows(text[:_HEAD], separator, strict=False))[1])
     names = [f"f{j}" for j in range(width)]
@@ -248,45 +276,41 @@ def _read_text(text: str, separator: str, where: str, header: bool) -> tuple[lis
 
 def _check_lines(text: str, separator: str, where: str) -> None:
     """Raises a `ValueError` with the line, if one has other cells than the header, or is no row."""
-    line, names = 0, None
+    line, first, odd = 0, None, None
+    sizes = []
     try:
         for line, row in _rows(text, separator):
-            names = names or row
-            if len(row) == len(names):
-                continue
-            if len(row) == len(names) + 1 and not row[-1].strip():
-                advice = "the line ends with a separator; remove it, or end the header with one too"
-            else:
-                advice = "quote cells that hold it"
-            raise ValueError(
-                f"{where}, line {line}: {len(row)} cells by the separator "
-                f"{_separator_name(separator)}, the header has {len(names)}; {advice}"
-            )
+            sizes.append(len(row))
+            first = first or row
+            if odd is None and len(row) != len(first):
+                odd = line, row, len(sizes)
     except csv.Error as error:
         raise ValueError(f"{where}, line {line + 1} or below: {error}; check its quotes") from None
+    if odd and first:
+        line, row, place = odd
+        raise ValueError(
+            f"{where}, line {line}: {len(row)} cells by the separator "
+            f"{_separator_name(separator)}, the header has {len(first)}; "
+            + odd_line(sizes, first, row, place == len(sizes))
+        )
 
 
-def _named(names: Sequence[str], columns: list[CellColumn], where: str) -> dict[str, CellColumn]:
+def _named(
+    names: Sequence[str], columns: list[CellColumn], where: str, source: tuple[str, str] | None
+) -> dict[str, CellColumn]:
     """Returns the columns by name: pandas' index gets its name, padding is left out."""
     found: dict[str, CellColumn] = {}
+    where = f"{where}, line 1" if source else where
     for j, (given, column) in enumerate(zip(names, columns, strict=True)):
-        name = given
+        name = given.strip()
         if not name:
             if j == len(names) - 1 and j and column.missing.all():
                 continue  # each line ends with a separator
             if j or not column.is_index():
-                raise ValueError(f"{where}, line 1: column {j + 1} has no name; expected a header")
+                raise ValueError(f"{where}: column {j + 1} has no name; expected a header")
             name = "Unnamed: 0"
         if name in found:
             likely = "; if the file has no header, state --noheader" if as_number(name) else ""
-            raise ValueError(
-                f"{where}, line 1: two columns are named {shown(name)}; rename one{likely}"
-            )
+            raise ValueError(f"{where}: two columns are named {shown(name)}; rename one{likely}")
         found[name] = column
-    values = [as_number(name) for name in found]
-    if None not in values and len(values) > 1 and sorted(values) != values:  # type: ignore[type-var]
-        raise ValueError(
-            f"{where}, line 1: the names of columns are numbers ({', '.join(list(found)[:3])}...), "
-            "as if there were no header; state --noheader, or put a line of names first"
-        )
     return found

@@ -10,7 +10,8 @@ import numpy as np
 
 from tfp_aevb.data.cells import Form
 from tfp_aevb.data.columns import IGNORE, KINDS, Column, shown, standardised
-from tfp_aevb.data.kinds import Found, find_column, likely_cause, refuse_useless
+from tfp_aevb.data.kinds import Found, find_column, refuse_useless
+from tfp_aevb.data.oddities import likely_cause, refuse_repeated_header
 from tfp_aevb.data.splits import RawData, Split, complete_splits
 from tfp_aevb.data.table_files import Cells, read_cells
 from tfp_aevb.data.weights import as_weights
@@ -71,7 +72,8 @@ def read_table(
         FileNotFoundError: if there is no such file.
         ValueError: one line with the place, if the file is damaged or not such a table.
     """
-    cells = read_cells(path, form)
+    known = [column.name for column in columns] if columns else parse_kinds(kinds or "")
+    cells = read_cells(path, form, known)
     if columns is not None:
         return Table(tuple(columns), encode(cells, columns, others))
     found = [each.column for each in infer(cells, kinds) if each.column is not None]
@@ -112,11 +114,13 @@ def load_table(
         form: how the file is written.
         weights: the column that says how often each row counts.
     """
-    cells, counts = split_weights(read_cells(name, form), weights)
     if kinds is None or isinstance(kinds, str):
+        cells = read_cells(name, form, parse_kinds(kinds or ""))
+        cells, counts = split_weights(cells, weights)
         found = infer(cells, kinds, weights)
     else:
         known = {column.name: column for column in kinds}
+        cells, counts = split_weights(read_cells(name, form, known), weights)
         found = [Found(each, known.get(each), "as recorded") for each in cells.names]
         encode(cells, kinds, Others(extra_columns=IGNORE))  # refuses what is absent
     columns = [each.column for each in found if each.column is not None]
@@ -172,6 +176,7 @@ def infer(cells: Cells, kinds: str | None, weights: str | None = None) -> list[F
     unknown = sorted(set(stated) - set(cells.names))
     if unknown:
         raise ValueError(f"{cells.where} has no column {shown(unknown[0])}, which --columns names")
+    refuse_repeated_header(cells)
     found = [find_column(cells, name, stated.get(name)) for name in cells.names]
     refuse_useless(cells.where, found, stated)
     if all(each.column is None for each in found):
@@ -214,6 +219,8 @@ def _listed(names: Sequence[str]) -> str:
 def _encoded(cells: Cells, column: Column, unknown_category: str) -> np.ndarray:
     """Returns a column's numbers [N] in float64."""
     found = cells.columns[column.name]
+    if found.unread:
+        raise ValueError(f"{cells.where}, column {shown(column.name)}: it has {found.unread}")
     if column.categories or column.kind == "date":
         firsts = found.first_rows()
 

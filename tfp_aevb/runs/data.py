@@ -151,9 +151,9 @@ def table_input(
     if "columns" not in record:
         raise ValueError(f"--input {path} is a table, and the run was not trained on one")
     form = table_form(config)
-    cells = read_cells(
-        path, dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
-    )
+    columns = as_columns(record["columns"])
+    form = dataclasses.replace(form, is_hint=True, **record.get("number_marks", {}))
+    cells = read_cells(path, form, [column.name for column in columns])
     rules = {
         name: getattr(options, name)
         for name in ("extra_columns", "absent_columns", "unknown_category")
@@ -161,7 +161,7 @@ def table_input(
     }
     ignored = [*record.get("ignored_columns", ()), record.get("weights", {}).get("name")]
     cells, counts = split_weights(cells, weights)
-    x = encode(cells, as_columns(record["columns"]), Others(ignored=tuple(ignored), **rules))
+    x = encode(cells, columns, Others(ignored=tuple(ignored), **rules))
     return Observations(x, allow_missing=True, weights=counts), cells
 
 
