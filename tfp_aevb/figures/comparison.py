@@ -114,7 +114,9 @@ def bounds_figure(
                 marker="o" if len(samples) == 1 else None,
             )
         axis.set_title(panel)
-        axis.set_xlabel("# training samples evaluated" + (" (millions)" if unit > 1.0 else ""))
+        axis.set_xlabel(
+            "# training samples (millions)" if unit > 1.0 else "# training samples evaluated"
+        )
         axis.set_xscale(xscale)
         axis.xaxis.set_minor_formatter(NullFormatter())  # on a short axis they would overlap
         axis.set_xlim(xlim[0] / unit, xlim[1] / unit)
