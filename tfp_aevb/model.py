@@ -108,6 +108,13 @@ class AEVB(FusedModel):
             raise ValueError(f"`objective` must be one of {sorted(choices)}, got {objective!r}")
         if num_samples < 1:
             raise ValueError(f"`num_samples` must be positive, got {num_samples}")
+        given = {"renyi_alpha": renyi_alpha, "divergence": divergence}
+        for name, default in _unused_options(objective).items():
+            if given[name] != default:
+                raise ValueError(
+                    f"`{name}` is for objective {_OPTIONS[name][0]!r}, not {objective!r}; "
+                    "leave it out"
+                )
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -410,4 +417,16 @@ class AEVB(FusedModel):
         """
         del custom_objects
         parts = {name: deserialize_part(name, config[name]) for name in cls._parts}
-        return cls(**{**config, **parts})
+        # Files of earlier versions may have options that had no effect, which are refused now.
+        unused = _unused_options(config.get("objective", ""))
+        found = {name: unused.get(name, value) for name, value in config.items()}
+        return cls(**{**found, **parts})
+
+
+# Option -> the objective that it is of, and its default.
+_OPTIONS = {"renyi_alpha": ("renyi", 0.5), "divergence": ("f_divergence", "kl_forward")}
+
+
+def _unused_options(objective: str) -> dict[str, Any]:
+    """Returns the options that an objective does not take, with their defaults."""
+    return {name: default for name, (owner, default) in _OPTIONS.items() if owner != objective}

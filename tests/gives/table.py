@@ -18,7 +18,9 @@ import tensorflow as tf
 import tf_keras
 
 # Items of the issue whose rows wait for other work: they fail until it is there.
-WAITS_FOR = frozenset({"A3", "A4", "A5", "A7", "B9", "B10", "B11", "C15", "C16", "C17", "C20"})
+WAITS_FOR = frozenset(
+    {"A1", "A2", "A3", "A4", "A5", "A7", "B9", "B10", "B11", "C15", "C16", "C17", "C20"}
+)
 
 ERRORS = (ValueError, TypeError, NotImplementedError, FileNotFoundError)
 Given = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -61,6 +63,7 @@ class Table:
         self.function, self.target, self.call = function, target, call
         self.rows: list[Row] = []
         self.also: set[str] = set()
+        self.without: set[str] = set()
         self._plain: Any = None
         Table.everything.append(self)
 
@@ -93,7 +96,8 @@ class Table:
 
     def missing(self) -> set[str]:
         """Returns the parameters that are in no row."""
-        return (parameters(self.target) | self.also) - {row.argument for row in self.rows}
+        known = {row.argument for row in self.rows} | self.without
+        return (parameters(self.target) | self.also) - known
 
     def _add(self, argument: str, given: str, outcome: str, line: str, *rest: Any) -> None:
         self.rows.append(Row(self.function, argument, given, outcome, line, *rest))
@@ -123,19 +127,21 @@ def parameters(target: Any) -> set[str]:
     if not inspect.isclass(target):
         found = inspect.signature(target).parameters.values()
         return {p.name for p in found if p.name != "self" and p.kind != p.VAR_POSITIONAL}
-    names: set[str] = set()
+    names: set[str] = set(getattr(target, "_fields", ()))
     for base in target.__mro__:
         if "__init__" not in vars(base) or not base.__module__.startswith("tfp_aevb."):
             if base.__module__.startswith("tfp_aevb."):
                 continue
             break
         own = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in own if p.name != "self" and p.kind not in _VARIABLE}
+        names |= {p.name for p in own if p.name not in _FILLED and p.kind not in _VARIABLE}
         if not any(p.kind == p.VAR_KEYWORD for p in own):
             break
     return names
 
 
+# Arguments of a base class that the classes of this package fill in themselves.
+_FILLED = ("self", "params_size", "make_distribution_fn")
 _VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 

@@ -12,6 +12,7 @@ from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
 from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
+from tfp_aevb.layers.posteriors import check_latent_dim
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -39,6 +40,7 @@ class LowRankGaussianPosterior(NetworkDistribution):
     def __init__(
         self, latent_dim: int, rank: int = 2, hidden_units: Sequence[int] = (500,), **kwargs
     ) -> None:
+        check_latent_dim(latent_dim)
         if not 1 <= rank <= latent_dim:
             raise ValueError(f"`rank` must be 1 to `latent_dim` ({latent_dim}), got {rank}")
         super().__init__(self.params_size(latent_dim, rank), hidden_units, **kwargs)

@@ -11,6 +11,9 @@ from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.noise import Flow
 from tfp_aevb.layers.priors import Prior
 
+# Of pseudo-inputs, besides codes:K; see `Likelihood`.
+SUPPORTS = ("real", "binary", "unit", "open_unit", "levels", "counts")
+
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class FlowPrior(Prior):
@@ -97,6 +100,10 @@ class VampPrior(Prior):
     ) -> None:
         if num_components < 1:
             raise ValueError(f"`num_components` must be positive, got {num_components}")
+        if support not in SUPPORTS and not support.startswith("codes:"):
+            raise ValueError(
+                f"`support` must be one of {', '.join(SUPPORTS)} or codes:K, got {support!r}"
+            )
         sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
         self._inputs_to_build = (num_components, *(int(size) for size in sizes))
         super().__init__(latent_dim, **kwargs)

@@ -12,6 +12,12 @@ from tfp_aevb.layers.networks import LOG_VARIANCE_RANGE, PACKAGE, bounded_log_va
 from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
 
 
+def check_latent_dim(latent_dim: int) -> None:
+    """Raises a `ValueError` unless there is a latent."""
+    if latent_dim < 1:
+        raise ValueError(f"`latent_dim` must be positive, got {latent_dim}")
+
+
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class DiagonalGaussianPosterior(NetworkDistribution):
     """q(z|x) = N(z; mu(x), diag(sigma^2(x))), with a log-variance head (Eq. 9).
@@ -24,6 +30,7 @@ class DiagonalGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
+        check_latent_dim(latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 
@@ -63,6 +70,7 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
+        check_latent_dim(latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 

@@ -106,6 +106,11 @@ class JointAEVB(AEVB):
         objective: str = "sgvb_a",
         **kwargs,
     ) -> None:
+        if not isinstance(joint, tfd.JointDistribution):
+            raise ValueError(
+                "`joint` must be a `tfd.JointDistribution*`, as `tfd.JointDistributionNamed`, got "
+                f"{type(joint).__name__}; of one latent use AEVB"
+            )
         names = [observed] if isinstance(observed, str | int) else list(observed)
         parts = Joint(joint, names, given, partly_observed, global_latents)
         check_model(parts)
