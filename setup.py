@@ -14,11 +14,13 @@ setup(
     description="Amortised variational inference with TensorFlow Probability",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    author="The tfp_aevb authors",
     license="Apache-2.0",
+    keywords=["variational inference", "variational autoencoder", "TensorFlow Probability"],
     packages=find_packages(include=["tfp_aevb", "tfp_aevb.*"]),
     package_data={
         "tfp_aevb": ["py.typed"],
-        "tfp_aevb.reporting": ["template.html", "explorer.js"],
+        "tfp_aevb.runs.report": ["template.html", "explorer.js"],
         "tfp_aevb.data.frey_face": ["README.md", "CITATIONS.bib", "TAGS.txt", "checksums.tsv"],
     },
     python_requires=">=3.11",
@@ -40,9 +42,16 @@ setup(
         "setuptools>=65,<100",
         "importlib_resources>=6,<8",
     ],
+    entry_points={"console_scripts": ["tfp-aevb = tfp_aevb.commands.main:run"]},
     extras_require={
-        "test": ["hypothesis>=6.148,<7", "pytest>=8,<10", "pytest-xdist>=3.6.1,<4"],
+        "test": [
+            "arviz>=0.22,<0.24",
+            "hypothesis>=6.148,<7",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6.1,<4",
+        ],
         "dev": [
+            "arviz>=0.22,<0.24",
             "hypothesis>=6.148,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",
@@ -53,8 +62,18 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        # Those with which the tests were run: docs/reliability.md.
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Information Analysis",
+        "Typing :: Typed",
     ],
 )

@@ -5,8 +5,8 @@ What goes together is asked of `TrainConfig`, so that the page says what the pro
 
 from pathlib import Path
 
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.parts import LIKELIHOODS, POSTERIORS, PRIORS, SUPPORTS
+from tfp_aevb.runs.settings.choices import LIKELIHOODS, POSTERIORS, PRIORS, SUPPORTS
+from tfp_aevb.runs.settings.config import TrainConfig
 
 PAGE = Path(__file__).with_name("combinations.md")
 VALUES = {

@@ -11,7 +11,7 @@ from unittest import SkipTest
 import sklearn
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.sklearn import AEVBTransformer
 
 PAGE = Path(__file__).with_name("sklearn_checks.md")

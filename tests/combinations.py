@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfp_aevb.data.columns import Column
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.parts import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from tfp_aevb.runs.settings.choices import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from tfp_aevb.runs.settings.config import TrainConfig
 
 ROWS, ELEMENTS, CATEGORIES = 64, 8, 4
 COLUMNS = [

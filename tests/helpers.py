@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 tfd = tfp.distributions
 

@@ -21,7 +21,7 @@ from benchmarks import (
 from benchmarks.peers import common, ours_cli
 from benchmarks.runner import Program
 from tests.helpers import assert_one_line
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
 
 PAPER = {
     "hidden": 500,

@@ -14,8 +14,8 @@ from tests.helpers import DATA_DIM, LATENT_DIM, assert_one_line, binary_data, sm
 from tfp_aevb import layers
 from tfp_aevb.evaluation import importance_log_prob
 from tfp_aevb.export import export_saved_model
-from tfp_aevb.files import WriteError
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.files import WriteError
 
 tfd = tfp.distributions
 SEED = np.array([3, 7], np.int32)

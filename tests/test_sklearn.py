@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from docs.make_sklearn_checks import HEAD, PAGE, VERSION, checks, row
 from tests.helpers import assert_one_line
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.sklearn import AEVBTransformer
 
 X = StandardScaler().fit_transform(load_iris().data).astype(np.float32)

@@ -17,7 +17,7 @@ from tests.integration.runs import REPOSITORY
 
 BUILD = "from setuptools import build_meta as b; b.build_wheel('dist'); b.build_sdist('dist')"
 # A part of the tests that needs every room of the package and no network.
-PART = ("tests/commands", "tests/data/test_data_files.py", "tests/test_objectives.py",
+PART = ("tests/commands", "tests/data/test_data_files.py", "tests/objectives/test_objectives.py",
         "tests/figures/test_figure_grids.py", "tests/reporting")  # fmt: skip
 
 

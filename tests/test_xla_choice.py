@@ -12,13 +12,13 @@ from tensorflow_probability import distributions as tfd
 from tests.helpers import assert_one_line, binary_data, small_model
 from tfp_aevb import AEVB, layers
 from tfp_aevb.commands.main import main
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation import codes
-from tfp_aevb.evaluation.report import diagnose
+from tfp_aevb.evaluation.examination import diagnose
 from tfp_aevb.evaluation.scores import score
-from tfp_aevb.graphs import xla_failure
 from tfp_aevb.imputation import impute
-from tfp_aevb.training import results
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.runs import finish as results
+from tfp_aevb.utils.graphs import xla_failure
 
 X = binary_data(6)
 GAPS = np.where(np.arange(6) < 2, np.nan, X)

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
 from tfp_aevb.evaluation.importance import importance_log_prob
-from tfp_aevb.files import (
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.files import (
     remove_strays,
     sync_folder,
     sync_tree,
@@ -20,8 +21,7 @@ from tfp_aevb.files import (
     write_json,
     writing,
 )
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB, posterior_moments
+from tfp_aevb.utils.graphs import graph_function
 
 # SavedModels keep files of other libraries in `assets.extra`; this one tells ours from others'.
 MARKER = Path("assets.extra", "tfp_aevb.json")
@@ -42,6 +42,8 @@ def export_saved_model(model: AEVB, directory: str | os.PathLike) -> None:
       bound, whatever the model's objective.
     - `log_prob`: x, num_samples, seed -> `log_prob` [B] nats, `effective_sample_size` [B]; see
       `importance_log_prob`.
+    - `global_latents`, of a `JointAEVB` that has some: nothing -> `NAME_mean`, `NAME_stddev`
+      [*event] of q(theta) for each; the names of nested ones are joined by `/`.
 
     `num_samples` is an int32 scalar and `seed` [2] int32. The draws are those of the live model
     without XLA, on the same kind of device.
@@ -139,10 +141,27 @@ def _endpoints(model: AEVB) -> dict[str, Any]:
         elbo: [x_spec, *draw_specs],
         log_prob: [x_spec, *draw_specs],
     }
+    factors = dict(_flat_names(getattr(model, "global_posterior", {})))
+
+    def global_latents() -> dict[str, tf.Tensor]:
+        means = {f"{name}_mean": tf.identity(q.mean()) for name, q in factors.items()}
+        return means | {f"{name}_stddev": tf.identity(q.stddev()) for name, q in factors.items()}
+
+    if factors:
+        specs[global_latents] = []
     return {
         function.__name__: graph_function(function, input_signature=signature)
         for function, signature in specs.items()
     }
+
+
+def _flat_names(values: dict, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of nested dicts, by their names joined by `/`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat_names(value, f"{before}{name}/")
+        else:
+            yield f"{before}{name}", value
 
 
 def _assert_positive(num_samples: tf.Tensor) -> None:

@@ -17,11 +17,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfp_aevb import layers
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.constants import constant_bound
 from tfp_aevb.evaluation.judgement import Training, divergence
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.seeds import as_seed
 
 LIKELIHOODS = ("gaussian", "bernoulli", "continuous_bernoulli")
 ROWS = 100  # scored, encoded or decoded at once

@@ -8,7 +8,7 @@ import tf_keras
 
 import tfp_aevb
 from benchmarks.peers import common
-from tfp_aevb.layers.noise import compiled
+from tfp_aevb.distributions.noise import compiled
 
 
 def build(settings: common.Settings) -> tfp_aevb.AEVB:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 
-from tests.training.test_config import NEEDS, OTHER_VALUES
+from tests.runs.settings.test_config import NEEDS, OTHER_VALUES
 from tfp_aevb.commands import flags as flags_lib
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
 
 
 def parsed(*arguments: str) -> SimpleNamespace:

@@ -1,15 +1,18 @@
 """Tests of tfp_aevb.commands.main: verbs, help, exit codes."""
 
 import importlib
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from tfp_aevb import __version__
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands import train
 from tfp_aevb.commands.main import VERBS, main
+from tfp_aevb.commands.results import Results
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_probability", "matplotlib", "mlxtend", "scipy")
 
@@ -26,6 +29,7 @@ def test_help_shows_the_flags_of_the_verb_alone(verb: str, capsys) -> None:
     values = flags_lib.new_flags()
     module = importlib.import_module(f"tfp_aevb.commands.{verb}")
     module.define_flags(values)
+    flags_lib.define_output_form(values)
     shown = {line.split("=")[0].strip(" -").removeprefix("[no]")
              for line in captured.out.splitlines() if line.startswith("  --")}  # fmt: skip
     assert shown == {*values, "flagfile"}
@@ -50,6 +54,28 @@ def test_help_takes_less_than_a_second_of_computing_and_no_tensorflow(verb: str)
     heavy, seconds = result.stderr.splitlines()
     assert (result.returncode, heavy) == (0, "[]")
     assert float(seconds) < 1.0
+
+
+def test_help_takes_a_verb(capsys) -> None:
+    assert main(["help", "sample"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["sample", "--help"]) == 0
+    assert capsys.readouterr().out == shown
+    assert "--output" in shown
+
+
+def test_the_version_is_told(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tfp_aevb {__version__}\n"
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tfp_aevb", "train", "--help"]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull", "--helpshort"])
@@ -105,7 +131,7 @@ def test_the_workdir_is_required(verb: str, capsys) -> None:
 def test_a_failure_is_one_line_and_an_exit_code(
     error: BaseException, line: str, code: int, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise error
 
     monkeypatch.setattr(train, "run", fail)
@@ -116,7 +142,7 @@ def test_a_failure_is_one_line_and_an_exit_code(
 def test_a_failure_of_tensorflow_is_one_line(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n3 TB")
 
     monkeypatch.setattr(train, "run", fail)
@@ -126,7 +152,7 @@ def test_a_failure_of_tensorflow_is_one_line(capsys, monkeypatch: pytest.MonkeyP
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise KeyError("a bug")
 
     monkeypatch.setattr(train, "run", fail)
@@ -135,7 +161,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_traceback_is_shown_on_demand(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(options: SimpleNamespace) -> int:
+    def fail(options: SimpleNamespace, results: Results) -> int:
         raise ValueError("deep down")
 
     monkeypatch.setattr(train, "run", fail)

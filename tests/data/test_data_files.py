@@ -1,4 +1,4 @@
-"""Tests of tfp_aevb.data.files: the user's own arrays."""
+"""Tests of tfp_aevb.data.array_files: the user's own arrays."""
 
 import io
 import os

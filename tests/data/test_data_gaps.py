@@ -11,8 +11,8 @@ from tests.helpers import assert_one_line
 from tfp_aevb import layers
 from tfp_aevb.data import load_dataset
 from tfp_aevb.data.binarize import binarize_pixels, is_binary
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.output_bias import start_output_bias
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.runs.output_bias import start_output_bias
 
 NAN = np.float32(np.nan)
 X = np.array([[0.0, NAN, 1.0], [NAN, NAN, 0.25], [1.0, 0.75, NAN]], np.float32)

@@ -14,8 +14,8 @@ from tfp_aevb.data import Dataset, load_dataset
 from tfp_aevb.data.dataset import StreamOptions
 from tfp_aevb.data.function_stream import is_function_name
 from tfp_aevb.data.tfds_stream import train_in_order
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data, streamed_parts
+from tfp_aevb.runs.data import load_data, streamed_parts
+from tfp_aevb.runs.settings.config import TrainConfig
 
 COUNT = 700
 HELD = 70  # a tenth

@@ -10,11 +10,11 @@ from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian, assert_one_line, binary_data, small_model
 from tfp_aevb import layers
-from tfp_aevb.baselines import MonteCarloEM
 from tfp_aevb.evaluation.amortisation import inference_gaps
 from tfp_aevb.evaluation.importance import importance_log_prob
-from tfp_aevb.full_vb import FullVB
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.models.monte_carlo_em import MonteCarloEM
 
 EXACT = LinearGaussian()
 _, COVARIANCE = EXACT.posterior(np.zeros([1, EXACT.data_dim]))

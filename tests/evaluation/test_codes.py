@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tests.helpers import assert_mean, assert_one_line, binary_data, small_model
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.codes import (
     Codes,
     encode_all,
@@ -20,7 +21,6 @@ from tfp_aevb.evaluation.codes import (
     padded_batches,
     write_codes,
 )
-from tfp_aevb.training.observations import Observations
 
 
 def test_codes_are_the_posterior_s_moments_in_order() -> None:

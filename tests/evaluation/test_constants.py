@@ -9,10 +9,10 @@ from scipy import stats
 from tests.combinations import COLUMNS, Combination
 from tfp_aevb import layers
 from tfp_aevb.data.columns import Column
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.constants import constant_bound
-from tfp_aevb.training import build
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.parts import LIKELIHOODS
+from tfp_aevb.runs import build
+from tfp_aevb.runs.settings.choices import LIKELIHOODS
 
 RNG = np.random.default_rng(0)
 NETWORK: dict[str, Any] = {"hidden_units": (3,)}

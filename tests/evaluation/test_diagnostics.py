@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tests.helpers import assert_mean, assert_one_line, binary_data, small_model
 from tfp_aevb import layers
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation.diagnostics import (
     aggregate_posterior_test,
     kl_per_dimension,
@@ -16,8 +17,7 @@ from tfp_aevb.evaluation.diagnostics import (
     mean_and_error,
 )
 from tfp_aevb.evaluation.scores import score
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.models.aevb import AEVB
 
 J, D = 4, 3
 GAIN = np.array([[0.8, 0.0, 0.1, 0.0], [0.3, 0.0, -0.05, 0.0], [0.0, 0.0, 0.0, 0.0]])

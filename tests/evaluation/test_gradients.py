@@ -14,7 +14,7 @@ from tensorflow_probability import distributions as tfd
 from tests.helpers import assert_one_line, binary_data, small_model
 from tfp_aevb import layers
 from tfp_aevb.evaluation.gradients import GradientVariance, gradient_variance
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 J, DRAWS, VARIANCE = 1000, 4000, 0.7
 OBJECTIVES = ("sgvb_a", "sgvb_b", "score_function")

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tests.helpers import LinearGaussian, assert_one_line, binary_data, small_model
 from tfp_aevb.evaluation import ImportanceEstimate, importance, importance_log_prob
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 tfd = tfp.distributions
 LINEAR = LinearGaussian(data_dim=3, seed=0)  # no term of the weight is close to 0 on average

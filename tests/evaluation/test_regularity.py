@@ -68,28 +68,6 @@ def test_distances_equal_those_of_a_loop_far_from_the_origin() -> None:
     np.testing.assert_array_equal(same, 0.0)
 
 
-def test_pca_is_the_plane_of_least_error() -> None:
-    rng = np.random.default_rng(2)
-    directions = np.linalg.qr(rng.normal(size=[6, 6]))[0]
-    scores = rng.normal(size=[500, 6]) * [5.0, 3.0, 0.5, 0.5, 0.5, 0.5]
-    x = (scores @ directions.T + 7.0).astype(np.float32)
-    pca = regularity.fit_pca(x, 2)
-    np.testing.assert_allclose(pca.components @ pca.components.T, np.eye(2), atol=1e-12)
-    singular = np.linalg.svd(x - x.mean(0))[1].astype(np.float64)
-    error = regularity.root_mean_square_error(x, pca.decode(pca.encode(x)))
-    assert error == pytest.approx(np.sqrt((singular[2:] ** 2).sum() / x.size), rel=1e-4)
-    variances = pca.encode(x).var(axis=0)
-    np.testing.assert_allclose(variances, singular[:2] ** 2 / 500, rtol=1e-4)
-    assert regularity.principal_angles(pca.components, directions.T[:2]).max() < 5.0
-
-
-@pytest.mark.parametrize("dimension", [0, 4, 7])
-def test_pca_has_no_more_components_than_the_data(dimension: int) -> None:
-    assert_one_line(
-        lambda: regularity.fit_pca(np.eye(4), dimension), ValueError, "1 to 3", f"got {dimension}"
-    )
-
-
 def test_angles_are_those_between_the_planes() -> None:
     x_axis, y_axis, z_axis = np.eye(3)
     tilted = np.cos(0.5) * y_axis + np.sin(0.5) * z_axis

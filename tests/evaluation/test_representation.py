@@ -1,7 +1,6 @@
 """Probes on codes that tell everything, and on codes that tell nothing."""
 
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,13 +117,6 @@ def test_the_comparison_has_codes_pca_of_their_dimension_and_pixels() -> None:
 def test_one_class_is_refused() -> None:
     data = [Labelled(d.x, np.zeros(len(d.x), int)) for d in labelled(1.0)]
     assert_one_line(lambda: list(probe("codes", *data)), ValueError, "codes", "one class")
-
-
-def test_missing_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [m for m in sys.modules if m.split(".")[0] == "sklearn"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert_one_line(lambda: list(probe("codes", *labelled(1.0))), ValueError, "pip install")
 
 
 def test_the_table_and_the_csv_hold_each_row(tmp_path: Path) -> None:

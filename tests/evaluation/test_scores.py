@@ -10,11 +10,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tests.helpers import LinearGaussian
-from tfp_aevb import progress
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation import scores
 from tfp_aevb.evaluation.scores import Scorer, Scores, score, write_scores
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils import progress
 
 EXACT = LinearGaussian()
 
@@ -78,9 +78,19 @@ def test_appendix_d_and_annealing_take_the_samples_asked_for(model: AEVB) -> Non
     assert abs(annealed.mean - expected) < 0.1
     chains = score(model, Observations(x), "hmc", num_samples=200, seed=0)
     assert abs(chains.mean - expected) < 0.3
-    assert chains.diagnostics.startswith("acceptance: mean 0.")
-    assert "R-hat: median 1.0" in chains.diagnostics
-    assert chains.diagnostics.endswith("above 1.1 for 0.0% of the datapoints")
+    words = chains.diagnostics.split("; ")
+    assert words[0] == "acceptance: mean 0.90"
+    assert words[1].startswith("R-hat: median 1.0")
+    assert words[1].endswith(", above 1.1 for 0.0% of the datapoints")
+    assert words[2].startswith("bulk ESS: median 3")
+    assert "below 10 for 0.0%" in words[2]
+    assert words[3].startswith("tail ESS: median 3")
+    assert "below 10 for 0.0%" in words[3]
+    assert list(chains.measures) == ["acceptance", "r_hat", "ess_bulk", "ess_tail"]
+    assert annealed.diagnostics == (
+        "acceptance: mean 0.95; effective samples: median 50.0, below 10 for 0.0% of the datapoints"
+    )
+    assert [len(values) for values in annealed.measures.values()] == [20, 20]
 
 
 def test_the_seed_decides_the_draws_of_every_batch() -> None:

@@ -11,7 +11,7 @@ from tests.faults.processes import Outcome, forked
 from tests.faults.record import Row
 from tests.faults.runs_under_fault import differences, reference, result_of, strays, train
 from tests.integration.runs import newest_step
-from tfp_aevb.training.checkpoints import Checkpoints
+from tfp_aevb.runs.checkpoints import Checkpoints
 
 REASONS = {
     "full disk": "No space left on device; free some space",

@@ -38,7 +38,7 @@ def _train(millions: int, seed: int, folder: Path) -> dict[str, Any]:
     import tf_keras
 
     from tfp_aevb import train_and_evaluate
-    from tfp_aevb.training.config import TrainConfig
+    from tfp_aevb.runs.settings.config import TrainConfig
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     rng = np.random.default_rng(seed)

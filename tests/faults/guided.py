@@ -12,8 +12,8 @@ import numpy as np
 from tests.faults import seeds
 from tests.faults.processes import forked
 from tests.faults.record import Row
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.metrics_log import COLUMNS
+from tfp_aevb.runs.metrics import COLUMNS
+from tfp_aevb.runs.settings.config import TrainConfig
 
 SECONDS = 3600.0
 

@@ -118,12 +118,12 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[Any], 
     """Returns for each target its inputs and what reads them."""
     from tfp_aevb.commands import flags as flags_lib
     from tfp_aevb.commands import impute
-    from tfp_aevb.data.files import load_file
+    from tfp_aevb.data.array_files import load_file
     from tfp_aevb.data.frey_face.rawface import read_rawface
     from tfp_aevb.evaluation.codes import open_input
     from tfp_aevb.figures import read_metrics
-    from tfp_aevb.training.metrics_log import MetricsLog
-    from tfp_aevb.training.workdir import Workdir
+    from tfp_aevb.runs.metrics import MetricsLog
+    from tfp_aevb.runs.workdir import Workdir
 
     place = Path(tempfile.mkdtemp(dir=folder))
 
@@ -181,7 +181,7 @@ def _checkpoint_reader(place: Path) -> Callable[[bytes], Any]:
 
     import numpy as np
 
-    from tfp_aevb.training.checkpoints import Checkpoints
+    from tfp_aevb.runs.checkpoints import Checkpoints
 
     class Model:
         """A model of NumPy variables, as far as a checkpoint needs it."""

@@ -45,7 +45,7 @@ def _injected(where: str, tries: int, seed: int, folder: Path) -> Answer:
     import tf_keras
 
     from tests.helpers import binary_data, small_model
-    from tfp_aevb.training.checkpoints import Checkpoints
+    from tfp_aevb.runs.checkpoints import Checkpoints
     from tfp_aevb.training.fused import NonFiniteBoundError
 
     choose, remarks, lost = random.Random(seed), [], 0
@@ -148,9 +148,9 @@ def _bad_data(tries: int, seed: int, folder: Path) -> Answer:
         x = binary_data(30)
         x[choose.randrange(30), choose.randrange(6)] = choose.choice([np.nan, np.inf, -np.inf])
         model = fresh_model()
-        data = x if attempt % 2 else iter(np.split(x, 6))
+        options = {"x": x, "batch_size": 5} if attempt % 2 else {"x": iter(np.split(x, 6))}
         try:
-            model.fit(data, batch_size=5, verbose=0)
+            model.fit(**options, verbose=0)
             remarks.append("WRONG data: taken without a word")
         except (ValueError, NonFiniteBoundError) as error:
             if "NaN" not in str(error) or "\n" in str(error):

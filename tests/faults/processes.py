@@ -48,7 +48,7 @@ def import_everything(package: bool = True) -> None:
         importlib.import_module(module)
 
     if package:
-        importlib.import_module("tfp_aevb.training.run")
+        importlib.import_module("tfp_aevb.runs.train")
 
 
 def forked(

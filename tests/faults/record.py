@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfp_aevb.files import write_text
+from tfp_aevb.utils.files import write_text
 
 COLUMNS = ("fault", "tries", "lost", "wrong", "message", "command")
 BEGIN, END = "<!-- rows of reliability.csv -->", "<!-- end of rows -->"

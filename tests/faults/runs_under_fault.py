@@ -9,10 +9,10 @@ import numpy as np
 from tests.faults.points import Points
 from tests.faults.processes import forked
 from tests.integration.runs import checkpoint_arrays, command, metric_rows, newest_step
-from tfp_aevb.model import AEVB
-from tfp_aevb.training import results
-from tfp_aevb.training.build import build_model
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.runs import finish as results
+from tfp_aevb.runs.build import build_model
+from tfp_aevb.runs.settings.config import TrainConfig
 
 STEPS = 60
 

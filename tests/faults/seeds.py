@@ -10,8 +10,8 @@ import numpy as np
 import scipy.io
 from hypothesis import strategies as st
 
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.metrics_log import COLUMNS
+from tfp_aevb.runs.metrics import COLUMNS
+from tfp_aevb.runs.settings.config import TrainConfig
 
 GREY = np.arange(240, dtype=np.uint8).reshape(12, 4, 5)
 _NUMBERS = st.one_of(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.faults.processes import forked
 from tests.faults.record import Row
-from tfp_aevb.training.metrics_log import COLUMNS, MetricsLog
-from tfp_aevb.training.workdir import Workdir
+from tfp_aevb.runs.metrics import COLUMNS, MetricsLog
+from tfp_aevb.runs.workdir import Workdir
 
 INTERVAL, NUM_ROWS = 10, 30
 

@@ -10,7 +10,7 @@ import pytest
 import tf_keras
 
 from tests.helpers import small_model
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 
 def lambda_layer(mark: Path) -> tf_keras.layers.Layer:

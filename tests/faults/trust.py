@@ -41,7 +41,7 @@ def _calibrate(tries: int, seed: int, learn: bool = True) -> dict[str, list[floa
     from tests.helpers import LinearGaussian, compiled
     from tfp_aevb import layers
     from tfp_aevb.evaluation import sample_posterior
-    from tfp_aevb.model import AEVB
+    from tfp_aevb.models.aevb import AEVB
 
     truth = LinearGaussian()
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tests.helpers import assert_one_line
 from tfp_aevb.figures import learning_curves_figure, new_figure, save_figure
 from tfp_aevb.figures.style import LABEL_COLOURS, LABEL_MARKERS, robust_limits
-from tfp_aevb.files import WriteError
+from tfp_aevb.utils.files import WriteError
 
 
 class _Broken(Artist):

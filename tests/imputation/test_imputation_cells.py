@@ -15,7 +15,7 @@ from tfp_aevb.layers import (
     StandardNormalPrior,
     TableInputs,
 )
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 COLUMNS = (
     Column("n", "count", shift=1.5, scale=0.6),

@@ -19,7 +19,6 @@ from tests.helpers import (
     small_model,
 )
 from tfp_aevb import layers
-from tfp_aevb.full_vb import FullVB
 from tfp_aevb.imputation import (
     Channel,
     Imputation,
@@ -29,7 +28,8 @@ from tfp_aevb.imputation import (
     impute,
     sampling,
 )
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.full_vb import FullVB
 
 LINEAR = LinearGaussian(latent_dim=2, data_dim=4, seed=0)
 X = LINEAR.data(1)[0]

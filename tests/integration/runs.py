@@ -2,13 +2,14 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -129,7 +130,15 @@ def stopped_by(signum: signal.Signals, process: subprocess.Popen) -> tuple[int, 
     return process.returncode, stderr.splitlines()
 
 
-def readme_blocks(language: str) -> Iterator[str]:
-    """Returns the README's code blocks of a language."""
-    for part in (REPOSITORY / "README.md").read_text().split(f"```{language}\n")[1:]:
-        yield part.partition("```")[0]
+class Example(NamedTuple):
+    """A code block of a document, and the output that the document shows below it."""
+
+    code: str
+    output: str
+
+
+def examples(document: Path) -> list[Example]:
+    """Returns the `python` blocks of a document, each with the `text` block right after it."""
+    pattern = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?"
+    found = re.findall(pattern, document.read_text(), re.DOTALL | re.MULTILINE)
+    return [Example(*parts) for parts in found]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.integration.runs import TINY, assert_refused, command, tree
-from tfp_aevb.training import run
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.workdir import Workdir
+from tfp_aevb.runs import train as run
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.workdir import Workdir
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 4, 5)).astype(np.uint8)
 
@@ -201,7 +201,8 @@ def test_grey_pixels_are_taken_when_allowed_by_name(
     data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
-    monkeypatch.setattr("tfp_aevb.training.run.finish", lambda *_: ending)
+    ending |= {"notes": [], "diverged": False}
+    monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
     arguments = (f"--workdir={tmp_path / 'run'}", f"--dataset={data_file}", *TINY, "--steps=2")
     assert command("train", *arguments, "--binarize=none", "--allow_grey_bernoulli") == 0
 

@@ -18,7 +18,7 @@ from tests.integration.runs import (
 )
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands.main import VERBS
-from tfp_aevb.training.results import load_run, load_run_split
+from tfp_aevb.runs.finish import load_run, load_run_split
 
 # Long enough to learn 48 images of noise by heart, which the validation bound pays for.
 OVERFITTED = ("--optimizer=adam", "--learning_rate=0.03", "--binarize=static", "--estimation=ml")

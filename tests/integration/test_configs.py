@@ -12,9 +12,9 @@ from tfp_aevb.commands import train
 from tfp_aevb.data import load_dataset
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.layers import MLP
-from tfp_aevb.training.build import build_model
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.workdir import Workdir
+from tfp_aevb.runs.build import build_model
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.workdir import Workdir
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.flags"))
 SHAPES = {"frey_face": (28, 20)}
@@ -104,12 +104,13 @@ def test_config_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return dataclasses.replace(dataset, name=name)
 
     ending = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
-    monkeypatch.setattr("tfp_aevb.training.data.load_dataset", load_images)
-    monkeypatch.setattr("tfp_aevb.training.run.finish", lambda *_: ending)
+    ending |= {"notes": [], "diverged": False}
+    monkeypatch.setattr("tfp_aevb.runs.data.load_dataset", load_images)
+    monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
     arguments = (f"--flagfile={path}", f"--workdir={tmp_path / 'run'}", *FASTER)
     assert command("train", *arguments) == 0
     rows = metric_rows(tmp_path / "run")
     assert [row["step"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     trained, _ = Workdir(tmp_path / "run").read()
-    assert trained.differences(config) == ["hidden_units", "xla", "eval_every"]
+    assert sorted(trained.differences(config)) == ["eval_every", "hidden_units", "xla"]

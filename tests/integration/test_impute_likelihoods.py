@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.integration.runs import TINY, command
-from tfp_aevb.training.parts import LIKELIHOODS, SUPPORTS
+from tfp_aevb.runs.settings.choices import LIKELIHOODS, SUPPORTS
 
 ENDING = {"bounds_nats_per_datapoint": {}, "samples_seen": 0, "images_per_second": 0, "seed": 0}
+ENDING |= {"notes": [], "diverged": False}
 ARRAYS = [name for name in LIKELIHOODS if name != "mixed"]
 # Compiling each takes a while: the others are slow.
 QUICK = ("discretized_logistic", "negative_binomial")
@@ -33,7 +34,7 @@ def _values(likelihood: str) -> np.ndarray:
 def test_each_likelihood_is_imputed(
     likelihood: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tfp_aevb.training.run.finish", lambda *_: ENDING)
+    monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ENDING)
     data, output = tmp_path / "data.npy", tmp_path / "full.npz"
     np.save(data, _values(likelihood))
     kind = (f"--likelihood={likelihood}", "--steps=2", "--eval_every=1")

@@ -11,10 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from tests.helpers import binary_data
 from tests.integration.runs import TINY, command
 from tfp_aevb.evaluation.scores import Scores
-from tfp_aevb.reporting import build
+from tfp_aevb.runs import finish as results
+from tfp_aevb.runs.report import build
+from tfp_aevb.runs.workdir import Workdir
 from tfp_aevb.sklearn import AEVBTransformer
-from tfp_aevb.training import results
-from tfp_aevb.training.workdir import Workdir
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_run_that_diverged_says_so(data_file: Path, tmp_path: Path, capsys) ->
     assert summary["test_elbo"] < -1000.0
     assert line.endswith(summary["notes"][0])
     assert summary["note"] == " ".join(summary["notes"])
-    scores = Scores("importance", 5, np.zeros(3), "", ("rests on few",))
+    scores = Scores("importance", 5, np.zeros(3), notes=("rests on few",))
     (bullets,) = build._notes(Workdir(workdir), scores)
     assert "Training diverged" in bullets
     assert "rests on few" in bullets

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tests.integration.runs import TINY, assert_refused, command, copy_of, tree
 from tfp_aevb.evaluation.scores import score
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.results import load_run, load_run_data, load_run_split
-from tfp_aevb.training.run import train_and_evaluate
+from tfp_aevb.runs.finish import load_run, load_run_data, load_run_split
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.train import train_and_evaluate
 
 VERBS = ("encode", "represent", "diagnose")
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.integration.runs import TINY, assert_refused, command
-from tfp_aevb.training.results import load_run, load_run_split
+from tfp_aevb.runs.finish import load_run, load_run_split
 
 GAPS = ("--missing=mask", "--optimizer=adam", "--output_bias=data")
 

@@ -13,7 +13,7 @@ import tf_keras
 
 from tests.helpers import gaussian_log_prob
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 N, D, J = 2000, 10, 3
 STEPS, BATCH = 8000, 200

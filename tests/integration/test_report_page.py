@@ -9,9 +9,9 @@ import pytest
 
 from tests.integration.browser import evaluate
 from tests.integration.runs import assert_refused, command, copy_of
-from tests.reporting.test_explorer import MOVE, PIXELS
-from tfp_aevb.reporting import build
-from tfp_aevb.training.results import load_run, load_run_data
+from tests.runs.report.test_explorer import MOVE, PIXELS
+from tfp_aevb.runs.finish import load_run, load_run_data
+from tfp_aevb.runs.report import build
 
 
 @pytest.fixture(scope="module")

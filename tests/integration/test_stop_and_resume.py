@@ -21,7 +21,7 @@ from tests.integration.runs import (
     tree,
     wait_until,
 )
-from tfp_aevb.training.results import load_run
+from tfp_aevb.runs.finish import load_run
 
 INTERVAL = 300
 
@@ -34,8 +34,10 @@ def without_ending(monkeypatch: pytest.MonkeyPatch) -> None:
         "samples_seen": 0,
         "images_per_second": 0.0,
         "seed": 0,
+        "notes": [],
+        "diverged": False,
     }
-    monkeypatch.setattr("tfp_aevb.training.run.finish", lambda *_: ending)
+    monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: ending)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_signal_ends_the_command_with_its_exit_code(
     def stop(*_: object) -> None:
         os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr("tfp_aevb.training.callbacks.RunLog.on_epoch_end", stop)
+    monkeypatch.setattr("tfp_aevb.runs.callbacks.RunLog.on_epoch_end", stop)
     arguments = (f"--workdir={tmp_path / 'run'}", f"--dataset={data_file}", *TINY)
     assert command("train", *arguments) == code
     line = "tfp_aevb: stopped at step 20; the same command goes on from there"
@@ -139,7 +141,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     trained: Path, data_file: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workdir = copy_of(trained, tmp_path / "run")
-    monkeypatch.setattr("tfp_aevb.training.run.finish", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("tfp_aevb.runs.train.finish", lambda *_: pytest.fail("trained"))
     other = (f"--workdir={tmp_path / 'other'}", f"--dataset={data_file}", *TINY)
     with pytest.raises(pytest.fail.Exception):
         command("train", *other, "--latent_dim=3")

@@ -16,7 +16,7 @@ from tests.integration.runs import (
     python,
 )
 from tests.integration.test_workers import MIRRORED, assert_same_bounds
-from tfp_aevb.training.results import load_run
+from tfp_aevb.runs.finish import load_run
 
 SOURCE = ("--dataset=tests.integration.stream_source:rows", *TINY)
 

@@ -17,7 +17,7 @@ from tests.integration.runs import (
     copy_of,
     metric_rows,
 )
-from tfp_aevb.training.results import load_run
+from tfp_aevb.runs.finish import load_run
 
 NAMES = ["length", "sort", "count", "wild"]
 OPTIONS = ("--likelihood=mixed", "--columns=wild:binary", "--optimizer=adam", *TINY)

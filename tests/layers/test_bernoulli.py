@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import log_sigmoid_terms
-from tfp_aevb.layers.bernoulli import LogitBernoulli, LogitBernoullis
+from tfp_aevb.distributions.bernoulli import LogitBernoulli, LogitBernoullis
 
 RNG = np.random.default_rng(2)
 

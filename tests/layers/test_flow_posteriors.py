@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tests.helpers import LinearGaussian, assert_mean, assert_one_line, gaussian_log_prob
 from tfp_aevb import layers
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 J, B = 3, 4
 KINDS = ("iaf", "realnvp", "spline")

@@ -11,7 +11,7 @@ import tf_keras
 from tests.helpers import assert_same_arrays, binary_data, compiled
 from tfp_aevb import layers
 from tfp_aevb.export import export_saved_model
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 DIMS = (2, 1)
 KINDS = ("iaf", "realnvp", "spline")

@@ -12,7 +12,7 @@ import tf_keras
 from tests.helpers import assert_mean, assert_one_line, compiled, gaussian_log_prob
 from tfp_aevb import layers
 from tfp_aevb.evaluation import importance_log_prob
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 tfd = tfp.distributions
 DIMS = (3, 2)

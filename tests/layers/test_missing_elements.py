@@ -19,15 +19,17 @@ from tests.helpers import (
     small_model,
 )
 from tfp_aevb import layers
-from tfp_aevb.baselines import AblatedAEVB, MonteCarloEM, WakeSleep
 from tfp_aevb.evaluation import importance_log_prob
-from tfp_aevb.evaluation.free_posterior import fit_free_posterior
-from tfp_aevb.full_vb import FullVB
 from tfp_aevb.imputation import impute
 from tfp_aevb.imputation.evidence import per_pixel
 from tfp_aevb.layers.missing import ObservedElements
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.ablated import AblatedAEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.models.free_posterior import fit_free_posterior
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.models.monte_carlo_em import MonteCarloEM
+from tfp_aevb.models.wake_sleep import WakeSleep
+from tfp_aevb.utils.seeds import as_seed
 
 tfd = tfp.distributions
 NAN = np.float32(np.nan)

@@ -25,7 +25,7 @@ from tfp_aevb.layers import (
     StandardNormalPrior,
     TableInputs,
 )
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 COLUMNS = (
     Column("colour", "categorical", ("red", "green", "blue")),
@@ -288,7 +288,7 @@ def test_values_that_are_not_of_the_column_are_refused(place, value, parts) -> N
 
 
 def test_other_likelihoods_go_on_refusing_nan() -> None:
-    from tfp_aevb.training.observations import Observations
+    from tfp_aevb.data.observations import Observations
 
     model, x = compiled(small_model()), binary_data()
     x[3, 1] = np.nan

@@ -5,7 +5,7 @@ import tf_keras
 
 from tests.helpers import assert_one_line
 from tfp_aevb.layers import MLP, BernoulliLikelihood, DiagonalGaussianPosterior
-from tfp_aevb.training.build import INIT_STDDEV
+from tfp_aevb.runs.build import INIT_STDDEV
 
 ACTIVATIONS = {
     "tanh": np.tanh,
@@ -108,10 +108,16 @@ def test_init_stddev_reaches_the_network_of_a_distribution_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output_size", "hidden_units"), [(0, (5,)), (3, (0,)), (3, (5, -1)), (-2, ())]
+    ("output_size", "hidden_units", "name"),
+    [
+        (0, (5,), "`output_size`"),
+        (3, (0,), "`hidden_units`"),
+        (3, (5, -1), "`hidden_units`"),
+        (-2, (), "`output_size`"),
+    ],
 )
-def test_sizes_must_be_positive(output_size: int, hidden_units: tuple[int, ...]) -> None:
-    assert_one_line(lambda: MLP(output_size, hidden_units), ValueError, "`hidden_units`")
+def test_sizes_must_be_positive(output_size: int, hidden_units: tuple[int, ...], name: str) -> None:
+    assert_one_line(lambda: MLP(output_size, hidden_units), ValueError, name)
 
 
 def test_an_unknown_event_size_is_refused() -> None:

@@ -7,8 +7,8 @@ from scipy import special, stats
 
 from tests.helpers import assert_mean, assert_one_line
 from tfp_aevb import layers
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.layers.level_likelihoods import DiscretizedLogistic
-from tfp_aevb.training.observations import Observations
 
 RNG = np.random.default_rng(5)
 B, D, M = 3, 2, 3

@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tests.helpers import assert_mean, assert_one_line, compiled
 from tfp_aevb import layers
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 J = 3
 RNG = np.random.default_rng(4)

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
+from tfp_aevb.distributions.poisson import Poisson
 from tfp_aevb.layers import PoissonLikelihood, ZeroInflatedPoissonLikelihood
-from tfp_aevb.layers.poisson import Poisson
 
 RATES = np.array([0.02, 0.7, 5.0, 15.0, 17.0, 120.0, 1e3, 1e4, 1e5, 1e6, 1e7])
 LOG_RATES = np.log(RATES).astype(np.float32)[:, None]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfp_aevb.files import read_json
 from tfp_aevb.reproduction import figure2, figure3, figure4, figure5, full_vb, runs, settings
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.utils.files import read_json
 
 DATASET = "mnist_5k"
 

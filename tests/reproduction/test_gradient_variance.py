@@ -15,9 +15,9 @@ import pytest
 from tfp_aevb.evaluation.gradients import gradient_variance
 from tfp_aevb.reproduction import gradient_variance as experiment
 from tfp_aevb.reproduction import runs, settings
-from tfp_aevb.training.build import build_model
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import as_seen, load_data
+from tfp_aevb.runs.build import build_model
+from tfp_aevb.runs.data import as_seen, load_data
+from tfp_aevb.runs.settings.config import TrainConfig
 
 COLUMNS = (
     *("latent_dim", "point", "samples", "objective", "L", "parameters"),

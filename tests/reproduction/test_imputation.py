@@ -2,14 +2,13 @@
 
 import csv
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import assert_one_line, small_model
+from tests.helpers import small_model
 from tfp_aevb import layers
 from tfp_aevb.imputation import METHODS, damage
 from tfp_aevb.imputation.observed import make_evidence
@@ -96,13 +95,6 @@ def test_pixel_means_are_conditioned_on_what_is_seen() -> None:
     found = baselines.given_pixel_means(means, evidence, slice(7))
     on, off = 0.2 * 0.7 / (0.2 * 0.7 + 0.8 * 0.3), 0.2 * 0.3 / (0.2 * 0.3 + 0.8 * 0.7)
     np.testing.assert_allclose(found, np.where(damaged.y == 1.0, on, off), rtol=1e-5)
-
-
-def test_without_scikit_learn_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
-    assert_one_line(
-        lambda: baselines.ProbabilisticPCA(TRAIN), ValueError, "scikit-learn", "pip install"
-    )
 
 
 def test_the_experiment_has_each_method_and_task(

@@ -11,8 +11,8 @@ from tests.helpers import assert_one_line
 from tfp_aevb.commands import reproduce
 from tfp_aevb.evaluation import regularity
 from tfp_aevb.reproduction import latent_spaces, regularisation, runs, settings
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data
+from tfp_aevb.runs.data import load_data
+from tfp_aevb.runs.settings.config import TrainConfig
 
 DATASET = "mnist_5k"
 SHOWN = ("VAE, c = 0.1", regularisation.LINEAR)

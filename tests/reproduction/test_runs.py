@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfp_aevb.files import write_json
 from tfp_aevb.reproduction import runs
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.utils.files import write_json
 
 
 def trainer(bounds: dict[float, float], trained: list[TrainConfig]):

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_one_line
+from tfp_aevb.data.batch_parts import check_target
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.training.batches import MAX_BLOCK, MAX_BLOCK_BYTES, RowBatches
-from tfp_aevb.training.observations import Observations
 from tfp_aevb.training.streams import IteratorBatches
 
 NUM_DATA, BATCH = 23, 5
@@ -13,7 +14,6 @@ X = np.arange(NUM_DATA * 2, dtype=np.float32).reshape(NUM_DATA, 2)
 
 def _rows(
     shuffle_seed: int | None = 3,
-    on_device: bool = True,
     num_data: int | None = None,
     x: np.ndarray = X,
     batch_size: int = BATCH,
@@ -25,7 +25,6 @@ def _rows(
         num_data,
         shuffle_seed,
         num_devices=num_devices,
-        on_device=on_device,
     )
 
 
@@ -42,10 +41,9 @@ def _steps(batches: RowBatches, first: int, count: int) -> list[np.ndarray]:
     return _pixels(batches.next_block(None, first, count))
 
 
-@pytest.mark.parametrize("on_device", [True, False])
 @pytest.mark.parametrize("shuffle_seed", [None, 3])
-def test_each_epoch_goes_through_every_row_once(shuffle_seed, on_device: bool) -> None:
-    batches = _rows(shuffle_seed, on_device)
+def test_each_epoch_goes_through_every_row_once(shuffle_seed) -> None:
+    batches = _rows(shuffle_seed)
     assert batches.steps_per_epoch == 5
     for epoch in range(3):
         parts = _steps(batches, 5 * epoch, 5)
@@ -80,11 +78,6 @@ def test_all_rows_are_equally_likely_in_the_first_batch() -> None:
     assert (np.abs(counts - expected) < 5.0 * np.sqrt(expected)).all()
 
 
-def test_pixels_and_row_numbers_give_the_same_batches() -> None:
-    for a, b in zip(_steps(_rows(), 0, 5), _steps(_rows(on_device=False), 0, 5), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_blocks_have_one_shape_and_tell_their_length() -> None:
     batches = _rows()
     for count in (1, 7):
@@ -106,17 +99,12 @@ def test_a_batch_is_never_longer_than_the_data() -> None:
     np.testing.assert_array_equal(_steps(batches, 4, 1)[0], X)
 
 
-@pytest.mark.parametrize("on_device", [True, False])
-def test_blocks_of_few_steps_are_padded_to_few(on_device: bool) -> None:
-    block = _rows(None, on_device).next_block(None, 0, 1, 1)
+def test_blocks_of_few_steps_are_padded_to_few() -> None:
+    block = _rows(None).next_block(None, 0, 1, 1)
     assert block.values.shape[:2] == (1, BATCH)
     assert block.sizes.shape == (1,)
     batches, iterator, _ = _stream([5, 5])
     assert batches.next_block(iterator, 0, 1, 1).values.shape[0] == 1
-
-
-def test_evaluation_does_not_compute_more_rows_than_there_are() -> None:
-    assert _rows(None, on_device=False, batch_size=500).next_block(None, 0, 1).places == NUM_DATA
 
 
 def test_a_short_batch_that_leads_a_block_changes_neither_shape_nor_bound() -> None:
@@ -129,13 +117,6 @@ def test_a_short_batch_that_leads_a_block_changes_neither_shape_nor_bound() -> N
         assert block.values.shape == blocks[0].values.shape
 
 
-def test_blocks_of_pixels_are_bounded_in_bytes() -> None:
-    x = np.zeros([40, 1 << 20], np.uint8)
-    block = _rows(None, on_device=False, x=x, batch_size=8).next_block(None, 0, 100)
-    assert block.values.nbytes <= MAX_BLOCK_BYTES
-    assert int(block.num_steps) == MAX_BLOCK_BYTES // (8 << 20)
-
-
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_bad_batch_size_is_refused(batch_size: int) -> None:
     assert_one_line(
@@ -143,9 +124,8 @@ def test_a_bad_batch_size_is_refused(batch_size: int) -> None:
     )
 
 
-@pytest.mark.parametrize("on_device", [True, False])
-def test_places_are_padded_to_a_multiple_of_the_devices(on_device: bool) -> None:
-    one, two = (_rows(on_device=on_device, num_devices=n) for n in (1, 2))
+def test_places_are_padded_to_a_multiple_of_the_devices() -> None:
+    one, two = (_rows(num_devices=n) for n in (1, 2))
     block = two.next_block(None, 0, 5)
     assert block.values.shape[1] == 6
     for a, b in zip(_pixels(block), _steps(one, 0, 5), strict=True):
@@ -183,11 +163,32 @@ def test_streams_may_have_batches_of_any_sizes(sizes: list[int]) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_streams_take_the_first_of_a_tuple() -> None:
+def test_streams_may_have_the_data_as_their_own_target() -> None:
     batches = IteratorBatches(None, lambda _: None, 1)
-    block = batches.next_block(iter([(X[:5], np.zeros(5)), ((X[5:10], 1), 2)]), 0, 2)
-    for a, b in zip(_pixels(block), (X[:5], X[5:10]), strict=True):
+    gaps = np.where(X == 7.0, np.nan, X)
+    elements = [(X[:5],), (X[5:10], None), (X[10:15], X[10:15].copy()), X[15:]]
+    block = batches.next_block(iter(elements), 0, 4)
+    for a, b in zip(_pixels(block), (X[:5], X[5:10], X[10:15], X[15:]), strict=True):
         np.testing.assert_array_equal(a, b)
+    check_target(gaps, gaps.copy())
+
+
+@pytest.mark.parametrize(
+    ("element", "parts"),
+    [
+        ((X, np.zeros(len(X))), ("ds.map(lambda x, y: x)", "GaussianNoise")),
+        ((X, X + 1.0), ("ds.map(lambda x, y: x)",)),
+        ((X, X[:5]), ("ds.map(lambda x, y: x)",)),
+        ((X, [["a"], ["b", "c"]]), ("target",)),
+        ((X, X, np.ones(len(X)), 1), ("(x, x, weights)", "4")),
+        ((), ("(x, x, weights)", "0")),
+        ({"image": X}, ("one array", "dict")),
+        (((X, X), X), ("one array", "tuple")),
+    ],
+)
+def test_what_else_batches_bring_along_is_refused(element, parts: tuple[str, ...]) -> None:
+    batches = IteratorBatches(None, lambda _: None, 1)
+    assert_one_line(lambda: batches.next_block(iter([element]), 0, 1), ValueError, *parts)
 
 
 def test_every_block_of_a_stream_is_checked() -> None:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import assert_one_line
-from tfp_aevb.training.config import RESUMABLE, TrainConfig
+from tfp_aevb.runs.settings.config import RESUMABLE, TrainConfig
 from tfp_aevb.training.devices import is_chief, is_multi_worker, make_strategy, mean_over_devices
 
 TWO = {"cluster": {"worker": ["h1:1", "h2:2"]}, "task": {"type": "worker", "index": 0}}

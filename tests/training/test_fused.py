@@ -16,11 +16,12 @@ from tests.helpers import (
     weights_of,
 )
 from tfp_aevb import Stream, layers
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.batches import Block, RowBatches
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.training.batches import Block
+from tfp_aevb.training.cells import CELL, ArrayCells
 from tfp_aevb.training.fused import METRICS, NonFiniteBoundError
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.utils.seeds import step_seeds
 
 tfd = tfp.distributions
 X = binary_data()  # 25 rows: batches of 4 make 7 steps, the last of 1 datapoint
@@ -76,7 +77,7 @@ def test_epoch_metrics_are_exact_averages_over_datapoints(x: Observations, objec
 def test_evaluate_gives_exact_averages_over_datapoints(x: Observations) -> None:
     model = _frozen(seed=5)
     result = model.evaluate(x, batch_size=10, verbose=0, return_dict=True)
-    for name, value in _by_hand(model, x, 10, "evaluate").items():
+    for name, value in _by_hand(model, x, CELL, "evaluate").items():
         assert result[name] == pytest.approx(value, rel=1e-6), name
     assert result == model.evaluate(x, batch_size=10, verbose=0, return_dict=True)
 
@@ -201,9 +202,9 @@ def test_streams_of_unknown_length_follow_a_fit_that_found_its_block_size() -> N
 def test_a_stream_trains_as_the_array_in_row_order() -> None:
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(4)
     histories, weights = [], []
-    for x in (X, dataset):
+    for x, options in ((X, {"batch_size": 4, "shuffle": False}), (dataset, {})):
         model = fresh_model()
-        histories.append(_fit(model, x, batch_size=4, epochs=2, shuffle=False))
+        histories.append(_fit(model, x, epochs=2, **options))
         weights.append(weights_of(model))
     for name in METRICS:
         assert histories[0][name] == pytest.approx(histories[1][name], rel=1e-6)
@@ -316,7 +317,8 @@ def test_validation_follows_each_epoch_and_equals_evaluate() -> None:
 def test_validation_data_in_every_form(form: Callable) -> None:
     histories = []
     for data in (X[:9], form(X[:9])):
-        histories.append(_fit(fresh_model(), validation_data=data, validation_batch_size=4))
+        options = {} if isinstance(data, tf.data.Dataset) else {"validation_batch_size": 4}
+        histories.append(_fit(fresh_model(), validation_data=data, **options))
     assert histories[0]["val_elbo"] == pytest.approx(histories[1]["val_elbo"], rel=1e-6)
 
 
@@ -352,14 +354,14 @@ def test_validation_split_of_a_stream_is_refused() -> None:
 
 def test_a_new_model_evaluates_in_blocks_and_trains_in_its_own(monkeypatch) -> None:
     steps: list[int] = []
-    next_block = RowBatches.next_block
+    next_block = ArrayCells.next_block
 
     def spy(*args) -> Block:
         block = next_block(*args)
-        steps.append(int(block.num_steps))
+        steps.append(block.num_batches)
         return block
 
-    monkeypatch.setattr(RowBatches, "next_block", spy)
+    monkeypatch.setattr(ArrayCells, "next_block", spy)
     model = compiled(small_model())
     result = model.evaluate(np.tile(X, [16, 1]), batch_size=1, verbose=0)
     assert sum(steps) == 400

@@ -11,13 +11,13 @@ import tf_keras
 
 import tfp_aevb
 from tests.helpers import assert_one_line, binary_data, compiled, fresh_model, small_model
-from tfp_aevb.baselines import MonteCarloEM
 from tfp_aevb.layers import BernoulliLikelihood, StandardNormalPrior
-from tfp_aevb.training import results
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.metrics_log import read_rows
+from tfp_aevb.models.monte_carlo_em import MonteCarloEM
+from tfp_aevb.runs import finish as results
+from tfp_aevb.runs.metrics import read_rows
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.train import train_and_evaluate
 from tfp_aevb.training.monitors import better, check_monitors, flat_callbacks
-from tfp_aevb.training.run import train_and_evaluate
 
 keras = tf_keras.callbacks
 X = binary_data(20)

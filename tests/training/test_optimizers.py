@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_aevb.training.build import build_optimizer
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.build import build_optimizer
+from tfp_aevb.runs.settings.config import TrainConfig
 
 
 def updates(gradient: float, count: int, **settings) -> np.ndarray:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -17,7 +18,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "take the first so many only", lower_bound=2, flag_values=values
     )
     flags.DEFINE_integer(
-        "num_samples", 1, "of z for each datapoint's bound", lower_bound=1, flag_values=values
+        "num_samples",
+        1,
+        "samples of z for each datapoint's bound",
+        lower_bound=1,
+        flag_values=values,
     )
     flags.DEFINE_integer(
         "num_draws",
@@ -42,10 +47,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "dpi", 150, "dots per inch, for png", lower_bound=20, upper_bound=1200, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of all draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of all draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Examines the latents; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
 
@@ -53,10 +58,10 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.diagnostics import ACTIVE_ABOVE
-    from tfp_aevb.evaluation.report import diagnose
+    from tfp_aevb.evaluation.examination import diagnose
     from tfp_aevb.figures import latent_use_figure, save_figure
-    from tfp_aevb.files import write_json
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.finish import load_run, load_run_split
+    from tfp_aevb.utils.files import write_json
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     x = load_run_split(config, run_dir, options.split, options.data_dir)[: options.num_datapoints]
@@ -69,10 +74,9 @@ def run(options: SimpleNamespace) -> int:
         seed=options.seed,
     )
     latents = found.latents
-    print(found.table())
-    print()
+    results.line(f"{found.table()}\n")
     for line in found.advice():
-        print(line)
+        results.line(line)
     run_dir.figures.mkdir(exist_ok=True)
     picture = run_dir.figures / f"diagnostics.{options.format}"
     figure = latent_use_figure(
@@ -80,6 +84,9 @@ def run(options: SimpleNamespace) -> int:
     )
     save_figure(figure, picture, dpi=options.dpi)
     target = run_dir.path / "diagnostics.json"
-    write_json(target, {"split": options.split, "seed": options.seed, **found.to_dict()})
-    print(f"\n{target}\n{picture}")
+    record = {"split": options.split, "seed": options.seed, **found.to_dict()}
+    write_json(target, record)
+    results.add(**record)
+    results.line()
+    results.files(target, picture)
     return 0

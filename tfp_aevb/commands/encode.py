@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 SPLITS = ("train", "validation", "test")
 
@@ -34,10 +35,12 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "seed of dynamic binarisation", lower_bound=0, flag_values=values
+    )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Encodes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
@@ -49,8 +52,8 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.training.data import observations, streamed_parts, table_input
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import observations, streamed_parts, table_input
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     labels: Any  # as an array, or a list that grows while the data are read
@@ -73,5 +76,6 @@ def run(options: SimpleNamespace) -> int:
             parts, labels = iter([observations(split, dataset)]), split.labels
     batches = codes.encode_batches(model, parts, seed=options.seed)
     count = codes.write_codes(batches, labels, output)
-    print(f"{output}: {count:,} datapoints, {model.latent_dim} latents")
+    results.line(f"{output}: {count:,} datapoints, {model.latent_dim} latents")
+    results.add(files=[output], datapoints=count, latents=model.latent_dim)
     return 0

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 ESTIMATORS = ("elbo", "importance", "hmc", "ais")
 
@@ -42,13 +43,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_datapoints", None, "score the first so many only", lower_bound=1, flag_values=values
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of the samples", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the samples", lower_bound=0, flag_values=values)
     flags.DEFINE_string(
         "output", None, "also write the value of each datapoint to this .csv", flag_values=values
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Evaluates; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     unknown = [name for name in options.estimator if name not in ESTIMATORS]
@@ -65,8 +66,8 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, bound_note, write_scores
-    from tfp_aevb.training.data import table_input
-    from tfp_aevb.training.results import load_run, load_run_split
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.runs.finish import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     if options.input:
@@ -74,18 +75,23 @@ def run(options: SimpleNamespace) -> int:
     else:
         x = load_run_split(config, run_dir, options.split or "test", options.data_dir)
     x = x[: options.num_datapoints]
-    results = []
+    found = []
     for name in options.estimator:
         num_samples = options.num_samples or DEFAULT_SAMPLES[name]
-        results.append(Scorer(model, name, num_samples, options.seed, progress=True)(x))
-        print(results[-1].table_row(header=len(results) == 1), flush=True)
-    for scores in results:
+        found.append(Scorer(model, name, num_samples, options.seed, progress=True)(x))
+        results.line(found[-1].table_row(header=len(found) == 1))
+    results.add(
+        data=options.input or options.split or "test",
+        seed=options.seed,
+        scores=[scores.to_dict() for scores in found],
+    )
+    for scores in found:
         if scores.diagnostics:
-            print(f"{scores.estimator}: {scores.diagnostics}")
-        for note in scores.notes:
-            print(note)
+            results.line(f"{scores.estimator}: {scores.diagnostics}")
+        results.notes(scores.notes)
     if "elbo" in options.estimator and bound_note(model):
-        print(bound_note(model))
+        results.notes([bound_note(model)])
     if options.output:
-        write_scores(results, options.output)
+        write_scores(found, options.output)
+        results.add(files=[options.output])
     return 0

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -15,7 +16,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Exports; returns the exit code."""
     flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
@@ -24,10 +25,10 @@ def run(options: SimpleNamespace) -> int:
 
     start()
     from tfp_aevb.export import export_saved_model
-    from tfp_aevb.training.results import load_run
+    from tfp_aevb.runs.finish import load_run
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
     output = options.output or run_dir.saved_model
     export_saved_model(model, output)
-    print(output)
+    results.files(output)
     return 0

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -30,11 +31,11 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
     flags.DEFINE_integer(
-        "seed", 0, "of the samples and of the pairs", lower_bound=0, flag_values=values
+        "seed", 0, "seed of the samples and of the pairs", lower_bound=0, flag_values=values
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Draws the figures; returns the exit code."""
     flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
@@ -42,9 +43,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.interpolations import draw_interpolations
-    from tfp_aevb.training.pictures import draw_figures
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.interpolations import draw_interpolations
+    from tfp_aevb.runs.pictures import draw_figures
 
     config, run_dir, model = load_run(workdir, options.checkpoint)
     dataset = load_run_data(config, run_dir, options.data_dir)
@@ -53,6 +54,5 @@ def run(options: SimpleNamespace) -> int:
     if options.interpolations:
         pairs = options.interpolations
         paths.append(draw_interpolations(model, dataset, run_dir, pairs=pairs, **settings))
-    for path in paths:
-        print(path)
+    results.files(*paths)
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
 
 
 class UsageError(Exception):
@@ -51,6 +51,22 @@ def define_run(
     what = f"; default: {xla_default}" if compiles else ", which this verb never does"
     default = None if compiles else False
     flags.DEFINE_boolean("xla", default, f"compile with XLA{what}", flag_values=values)
+
+
+def define_output_form(values: flags.FlagValues) -> None:
+    """Defines `--json` and `--quiet`, which every verb has."""
+    flags.DEFINE_boolean(
+        "json",
+        False,
+        "print the results as one JSON object (nats; null for what is not finite), not as text",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "quiet",
+        False,
+        "print results, warnings and errors only: no progress on stderr",
+        flag_values=values,
+    )
 
 
 def check_without_xla(options: SimpleNamespace) -> None:
@@ -162,21 +178,33 @@ def check_output(path: str | Path, suffixes: tuple[str, ...]) -> None:
 def help_text(verb: str, summary: str, values: flags.FlagValues) -> str:
     """Returns the help of a verb: its flags with their meaning and defaults."""
     lines = [f"python -m tfp_aevb {verb} --flag=value ...", "", *textwrap.wrap(summary, 96), ""]
+    groups = {field.name: field.metadata["group"] for field in dataclasses.fields(TrainConfig)}
+    if not all(name in values for name in groups):  # few flags need no headings
+        groups = {}
     names = sorted({flag.name for flag in values._flags().values()}, key=_order(values))
-    for name in names:
-        flag = values[name]
-        switch = f"--[no]{name}" if flag.boolean else f"--{name}"
-        meaning = flag.help
-        if isinstance(flag, flags.EnumFlag):
-            switch += "={" + ", ".join(flag.parser.enum_values) + "}"
-            meaning = meaning.partition(">: ")[2]
-        lines += textwrap.wrap(switch, 96, initial_indent="  ", subsequent_indent=" " * 6)
-        if flag.default is not None:
-            meaning += f" (default: {_shown(flag)})"
-        lines += textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    shown = dict.fromkeys(groups.get(name, "basic") for name in names)
+    for group in sorted(shown, key=["basic", *groups.values()].index):
+        if len(shown) > 1:
+            lines.append(f"{group}:" if group == "basic" else f"\n{group}:")
+        for name in names:
+            if groups.get(name, "basic") == group:
+                lines += _flag_help(values[name])
     lines += ["", "  --flagfile=FILE", "      read flags from FILE, one a line; give it first:"]
     lines.append("      a later flag takes the place of an earlier one")
     return "\n".join(lines)
+
+
+def _flag_help(flag: flags.Flag) -> list[str]:
+    """Returns the lines that explain a flag."""
+    switch = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+    meaning = flag.help
+    if isinstance(flag, flags.EnumFlag):
+        switch += "={" + ", ".join(flag.parser.enum_values) + "}"
+        meaning = meaning.partition(">: ")[2]
+    lines = textwrap.wrap(switch, 96, initial_indent="  ", subsequent_indent=" " * 6)
+    if flag.default is not None:
+        meaning += f" (default: {_shown(flag)})"
+    return lines + textwrap.wrap(meaning, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _order(values: flags.FlagValues) -> Any:

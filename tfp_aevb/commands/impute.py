@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 METHODS = ("gibbs", "metropolis", "importance")
 TASKS = ("missing_lower_half", "missing_random", "noise", "super_resolution")
@@ -47,7 +48,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "rate",
         None,
-        "of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
+        "rate of the task: the share of rows, from below (default 0.5) or of pixels (0.5) that is "
         "missing; the share of binary pixels that noise flips, or its standard deviation (0.3)",
         flag_values=values,
     )
@@ -62,22 +63,27 @@ def define_flags(values: flags.FlagValues) -> None:
         "Carlo) or importance resampling",
         flag_values=values,
     )
-    flags.DEFINE_integer("draws", 10, "S", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("draws", 10, "draws for each datapoint", lower_bound=1, flag_values=values)
     flags.DEFINE_integer(
         "num_samples",
         None,
-        "of z: of each draw's chain (default 200), or in all for importance (default 5000)",
+        "samples of z: in each draw's chain (default 200), or in all for importance (default 5000)",
         lower_bound=1,
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "burn_in", 100, "of each chain", lower_bound=0, upper_bound=10**9, flag_values=values
+        "burn_in",
+        100,
+        "first steps of each chain that are not used",
+        lower_bound=0,
+        upper_bound=10**9,
+        flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of damage and draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of damage and draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Imputes; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     output = Path(flags_lib.require(options, "output"))
@@ -99,16 +105,16 @@ def run(options: SimpleNamespace) -> int:
     import numpy as np
 
     from tfp_aevb import imputation
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.utils.files import write_atomically
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     shape = tuple(run_dir.read()[1]["image_shape"])
     task: dict[str, Any] = {"rate": options.rate, "binary": imputation.is_binary(model)}
     originals, mask = None, None
     if is_table:
-        return _impute_table(options, run_dir.read()[1], model, output)
+        return _impute_table(options, run_dir.read()[1], model, output, results)
     if options.input:
         y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
         channel = imputation.task_channel(options.task, shape, **task) if options.task else None
@@ -123,11 +129,11 @@ def run(options: SimpleNamespace) -> int:
         arrays["original"] = originals
     useful = {name: value for name, value in arrays.items() if not np.isnan(value).all()}
     write_atomically(output, lambda file: np.savez(file, **useful))
-    print(output)
-    _print_diagnostics(found)
+    results.files(output)
+    _show_diagnostics(found, results)
     if shape:
         arrays["observed"] = imputation.spread(observed, channel, model.event_shape)
-        print(_draw(arrays, shape, model, output.with_suffix(".png")))
+        results.files(_draw(arrays, shape, model, output.with_suffix(".png")))
     return 0
 
 
@@ -143,28 +149,32 @@ def _settings(options: SimpleNamespace) -> dict[str, Any]:
     }
 
 
-def _print_diagnostics(found: Any) -> None:
+def _show_diagnostics(found: Any, results: Results) -> None:
     import numpy as np
 
     for name in ("acceptance", "effective_sample_size"):
         values = getattr(found, name)
         if not np.isnan(values).all():
             low, middle = np.quantile(values, [0.0, 0.5])
-            print(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
-    for note in found.notes():
-        print(note)
+            results.line(f"{name.replace('_', ' ')}: median {middle:.3g}, least {low:.3g}")
+            results.add(**{name: {"median": middle, "least": low}})
+    results.notes(found.notes())
 
 
 def _impute_table(
-    options: SimpleNamespace, record: dict[str, Any], model: Any, output: Path
+    options: SimpleNamespace,
+    record: dict[str, Any],
+    model: Any,
+    output: Path,
+    results: Results,
 ) -> int:
     """Completes a table; returns the exit code."""
     from tfp_aevb import imputation
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import read_cells
-    from tfp_aevb.files import write_text
     from tfp_aevb.imputation.completed import completed_text, estimates, uncertainty_text
-    from tfp_aevb.training.data import table_input
+    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.utils.files import write_text
 
     y = table_input(options.input, record).x
     columns = as_columns(record["columns"])
@@ -174,8 +184,8 @@ def _impute_table(
     write_text(output, completed_text(read_cells(options.input), columns, completed))
     beside = output.with_name(f"{output.stem}_cells.csv")
     write_text(beside, uncertainty_text(y, columns, found))
-    print(f"{output}\n{beside}")
-    _print_diagnostics(found)
+    results.files(output, beside)
+    _show_diagnostics(found, results)
     return 0
 
 
@@ -205,7 +215,7 @@ def _draw(arrays: dict[str, Any], shape: tuple[int, ...], model: Any, path: Path
     import numpy as np
 
     from tfp_aevb.figures import imputation_figure, save_figure
-    from tfp_aevb.training.images import white_value
+    from tfp_aevb.runs.images import white_value
 
     names = [name for name in ("original", "observed") if name in arrays]
     white = white_value(model, *(arrays[name][:SHOWN] for name in names))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -19,17 +20,17 @@ def define_flags(values: flags.FlagValues) -> None:
         "output", None, "the page, .html; default: report.html in --workdir", flag_values=values
     )
     for name, default, lower, help_text in (
-        ("num_datapoints", 1000, 2, "of each split for the bound and the diagnostics"),
+        ("num_datapoints", 1000, 2, "datapoints of each split for the bound and the diagnostics"),
         ("num_scored", 200, 1, "test datapoints whose log p(x) is estimated"),
         ("num_samples", 5000, 1, "importance samples for each of them"),
         ("num_refined", 50, 1, "test datapoints whose q(z|x) is refined"),
-        ("seed", 0, 0, "of all draws"),
+        ("seed", 0, 0, "seed of all draws"),
     ):
         flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Writes the report; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     if options.output:
@@ -38,10 +39,10 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.files import write_text
-    from tfp_aevb.progress import ProgressLine
-    from tfp_aevb.reporting.build import ReportOptions, build_report
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.finish import load_run, load_run_data
+    from tfp_aevb.runs.report.build import ReportOptions, build_report
+    from tfp_aevb.utils.files import write_text
+    from tfp_aevb.utils.progress import ProgressLine
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
@@ -51,5 +52,5 @@ def run(options: SimpleNamespace) -> int:
     line.end()
     path = Path(options.output) if options.output else run_dir.path / "report.html"
     write_text(path, text)
-    print(path)
+    results.files(path)
     return 0

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 SPLITS = ("train", "validation", "test")
 
@@ -21,11 +22,13 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string("data_dir", None, "as for train; default: the run's", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "of dynamic binarisation", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "seed of dynamic binarisation", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_string("output", None, "also write the table to this .csv", flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Fits and measures the classifiers; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     if options.output:
@@ -38,10 +41,10 @@ def run(options: SimpleNamespace) -> int:
 
     import numpy as np
 
+    from tfp_aevb.data.observations import Observations
     from tfp_aevb.evaluation import codes, representation
-    from tfp_aevb.training.data import as_seen
-    from tfp_aevb.training.observations import Observations
-    from tfp_aevb.training.results import load_run, load_run_data
+    from tfp_aevb.runs.data import as_seen
+    from tfp_aevb.runs.finish import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     dataset = load_run_data(config, run_dir, options.data_dir)
@@ -63,7 +66,9 @@ def run(options: SimpleNamespace) -> int:
             )
         latents[name] = codes.encode_all(model, Observations(pixels[name])).loc
     rows = list(representation.compare(latents, pixels, labels))
-    print(representation.table(rows))
+    results.line(representation.table(rows))
+    results.add(accuracies=[row._asdict() for row in rows])
     if options.output:
         representation.write_table(rows, Path(options.output))
+        results.add(files=[options.output])
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 # Module and function of each experiment, its data sets, and the flags it takes besides.
 FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
@@ -101,7 +102,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Reproduces a figure; returns the exit code."""
     workdir = Path(flags_lib.require(options, "workdir"))
     figure = flags_lib.require(options, "figure")
@@ -117,7 +118,7 @@ def run(options: SimpleNamespace) -> int:
     start()
     import importlib
 
-    from tfp_aevb.training.callbacks import Interrupted
+    from tfp_aevb.runs.callbacks import Interrupted
 
     experiment = getattr(importlib.import_module(f"tfp_aevb.reproduction.{module}"), function)
     try:
@@ -132,8 +133,7 @@ def run(options: SimpleNamespace) -> int:
     except Interrupted as stop:
         print(f"tfp_aevb: {stop}", file=sys.stderr)
         return stop.exit_code
-    for path in paths:
-        print(path)
+    results.files(*paths)
     return 0
 
 

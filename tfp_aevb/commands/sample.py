@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -21,10 +22,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "p(x|z)), .png with a grid of the means, or .csv with the rows of a table",
         flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "of the draws", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the draws", lower_bound=0, flag_values=values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Draws the samples; returns the exit code."""
     flags_lib.check_without_xla(options)
     workdir = flags_lib.require(options, "workdir")
@@ -39,9 +40,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.data.columns import as_columns
     from tfp_aevb.data.tables import write_table
     from tfp_aevb.figures import samples_figure, save_figure
-    from tfp_aevb.files import write_atomically
-    from tfp_aevb.training.images import as_images, white_value
-    from tfp_aevb.training.results import load_run
+    from tfp_aevb.runs.finish import load_run
+    from tfp_aevb.runs.images import as_images, white_value
+    from tfp_aevb.utils.files import write_atomically
 
     _, run_dir, model = load_run(workdir, options.checkpoint)
     draws = model.sample_with_latents(options.num, seed=options.seed)
@@ -59,5 +60,5 @@ def run(options: SimpleNamespace) -> int:
             raise ValueError(f"--workdir {workdir} was not trained on images; write a .npz")
         white = white_value(model, arrays["mean"])
         save_figure(samples_figure(as_images(arrays["mean"], image_shape, white)), output)
-    print(output)
+    results.files(output)
     return 0

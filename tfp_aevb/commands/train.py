@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from absl import flags
 
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands.results import Results
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -17,7 +18,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags_lib.define_train_config(values)
 
 
-def run(options: SimpleNamespace) -> int:
+def run(options: SimpleNamespace, results: Results) -> int:
     """Trains; returns the exit code."""
     workdir = flags_lib.require(options, "workdir")
     config = flags_lib.train_config(options)
@@ -25,9 +26,9 @@ def run(options: SimpleNamespace) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
-    from tfp_aevb.training.callbacks import Interrupted
-    from tfp_aevb.training.results import bounds_table
-    from tfp_aevb.training.run import train_and_evaluate
+    from tfp_aevb.runs.callbacks import Interrupted
+    from tfp_aevb.runs.finish import bounds_table
+    from tfp_aevb.runs.train import train_and_evaluate
 
     try:
         summary = train_and_evaluate(config, workdir)
@@ -36,12 +37,13 @@ def run(options: SimpleNamespace) -> int:
         return stop.exit_code
     if not summary:
         return 0  # one of several workers; the first one reports
-    print(bounds_table(summary["bounds_nats_per_datapoint"]))
+    results.line(bounds_table(summary["bounds_nats_per_datapoint"]))
     for note in summary["notes"][summary["diverged"] :]:  # that it diverged has been said
-        print(note)
-    print(
+        results.line(note)
+    results.line(
         f"{summary['samples_seen']:,} training samples, "
         f"{summary['images_per_second']:,.0f} images/s, seed {summary['seed']}"
     )
-    print(f"pictures, SavedModel and summary.json: {workdir}")
+    results.line(f"pictures, SavedModel and summary.json: {workdir}")
+    results.add(workdir=workdir, **summary)
     return 0

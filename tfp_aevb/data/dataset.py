@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tfp_aevb.data import array_files as files
 from tfp_aevb.data import binarize as binarize_lib
-from tfp_aevb.data import embedded, files, splits, tables, tfds_sets
+from tfp_aevb.data import embedded, splits, tables, tfds_sets
 from tfp_aevb.data.columns import Column
 from tfp_aevb.data.function_stream import is_function_name, load_function_stream
 from tfp_aevb.data.splits import Split

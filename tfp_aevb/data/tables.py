@@ -17,12 +17,12 @@ from tfp_aevb.data.columns import (
     shown,
     standardised,
 )
+from tfp_aevb.data.rounding import check_column
 from tfp_aevb.data.splits import RawData, Split, complete_splits
-from tfp_aevb.files import write_text
+from tfp_aevb.utils.files import write_text
 
 SUFFIX = ".csv"
 MISSING = ("", "na", "nan")  # in any case
-MAX_ROUNDING = 1e-3  # of a real column's numbers by float32, in their standard deviation
 
 
 class Cells(NamedTuple):
@@ -253,15 +253,7 @@ def _check_digits(cells: Cells, j: int, where: str) -> None:
     values = np.array([value for value in found if value is not None])
     if not values.size:  # each cell is refused with its line when it is read
         return
-    largest = values[np.argmax(np.abs(values))]
-    rounding = 0.5 * float(np.spacing(np.float32(abs(largest))))
-    spread = float(values.std())
-    if rounding > MAX_ROUNDING * spread:
-        raise ValueError(
-            f"{where}: float32 cannot tell its values apart: near {largest:.9g} it rounds by up to "
-            f"{rounding:.2g}, and their standard deviation is {spread:.2g}; subtract an offset "
-            "from the column first"
-        )
+    check_column(values, where)
 
 
 def _inferred(

@@ -10,12 +10,12 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.evaluation.diagnostics import inner_distribution
-from tfp_aevb.evaluation.free_posterior import LogJoint
-from tfp_aevb.full_vb import FullVB
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.distributions.kinds import bare
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.models.free_posterior import LogJoint
+from tfp_aevb.models.full_vb import FullVB
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import as_seed
 
 # Adam's largest step, in standard deviations of q(z|x); it falls to 0 along half a cosine.
 LARGEST_STEP = 0.1
@@ -79,7 +79,7 @@ def inference_gaps(
     if isinstance(model, FullVB):
         raise NotImplementedError("the decoder's parameters are random: there is no one p(x|z)")
     x = tf.cast(x, tf.float32)
-    posterior = inner_distribution(model.encode(x))
+    posterior = bare(model.encode(x))
     fit_seed, draw_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     refined = refine_posterior(
         lambda z: model.log_joint(x, z), posterior, num_steps=num_steps, seed=fit_seed

@@ -12,11 +12,11 @@ import tensorflow as tf
 from tfp_aevb.data import npy
 from tfp_aevb.data.arrays import compact_array, one_line
 from tfp_aevb.data.binarize import binarize_pixels
-from tfp_aevb.files import write_atomically
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.noise import compiled
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.files import write_atomically
+from tfp_aevb.utils.seeds import step_seeds
 
 BATCH = 500
 

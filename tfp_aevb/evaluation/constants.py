@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
 from tfp_aevb import layers
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.data.observations import Observations
 
 MAX_ROWS = 10_000
 

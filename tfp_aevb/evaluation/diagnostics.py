@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.closed_form_kl import kl_of_factors
+from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.mmd import TwoSampleTest, mmd_test
 from tfp_aevb.evaluation.scores import BATCH, chunked_bound
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import as_seed, numpy_generator, step_seeds
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.utils.seeds import as_seed, numpy_generator, step_seeds
 
 #: A latent is active if its posterior mean varies more than this over the data.
 ACTIVE_ABOVE = 0.01
@@ -79,7 +80,7 @@ def latent_statistics(
 
     compiled_statistics = compiled(statistics, model.uses_xla)
     parts: dict[str, list[np.ndarray]] = {}
-    for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+    for step, (rows, count) in enumerate(padded_batches(x.x, BATCH)):
         for name, value in compiled_statistics(rows, tf.constant(step)).items():
             parts.setdefault(name, []).append(value.numpy()[:count].astype(np.float64))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
@@ -94,16 +95,9 @@ def latent_statistics(
 def kl_per_dimension(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor | None:
     """Returns KL(q(z[j]|x) || p(z[j])) for each j: [B, J] nats, adding up to KL(q(z|x) || p(z)).
 
-    `None` unless both are products over dimensions with a closed form: diagonal Gaussians, or
-    `tfd.Independent` of scalars.
+    `None` unless both are products over dimensions with a closed form: see `kl_of_factors`.
     """
-    factors = _factors(posterior), _factors(prior)
-    if factors[0] is None or factors[1] is None:
-        return None
-    try:
-        return tfd.kl_divergence(*factors)
-    except NotImplementedError:
-        return None
+    return kl_of_factors(posterior, prior)
 
 
 def aggregate_posterior_test(
@@ -138,18 +132,3 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
-
-
-def inner_distribution(distribution: tfd.Distribution) -> tfd.Distribution:
-    """Returns the distribution that a distribution layer wraps to let it stand for a tensor."""
-    return getattr(distribution, "tensor_distribution", distribution)
-
-
-def _factors(distribution: tfd.Distribution) -> tfd.Distribution | None:
-    """Returns the scalar distributions [..., J] of which this one is the product, if it is one."""
-    inner = inner_distribution(distribution)
-    if isinstance(inner, tfd.MultivariateNormalDiag):
-        return tfd.Normal(inner.mean(), inner.stddev())
-    if isinstance(inner, tfd.Independent) and inner.distribution.event_shape.rank == 0:
-        return inner.distribution
-    return None

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB
-from tfp_aevb.objectives import OBJECTIVES, minibatch_bound
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.objectives import as_objective, minibatch_bound
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import as_seed
+from tfp_aevb.utils.variables import without
 
 
 class GradientVariance(NamedTuple):
@@ -80,8 +81,7 @@ def gradient_variance(
     Raises:
         ValueError: if the objective is not known, a number too small, or `x` does not fit.
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"`objective` must be one of {sorted(OBJECTIVES)}, got {objective!r}")
+    estimate = as_objective(objective).estimate
     for name, value, least in (("num_draws", num_draws, 3), ("num_samples", num_samples, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}")
@@ -91,7 +91,7 @@ def gradient_variance(
     def gradients(i: tf.Tensor) -> list[tf.Tensor]:
         """Returns g of draw `i`, flat, for each group."""
         with tf.GradientTape() as tape:
-            bound = OBJECTIVES[objective](
+            bound = estimate(
                 model.encode(x),
                 model.prior_given(x),
                 partial(model.log_likelihood, x),
@@ -137,9 +137,9 @@ def _parameters(model: AEVB, x: tf.Tensor) -> list[list[tf.Variable]]:
     """Returns the encoder's trainable variables, and the model's others."""
     with tf.GradientTape() as tape:
         posterior = model.encode(x)
-    used = {id(v) for v in (*tape.watched_variables(), *posterior.trainable_variables)}
-    variables = model.trainable_variables
-    return [[v for v in variables if (id(v) in used) == wanted] for wanted in (True, False)]
+    used = [*tape.watched_variables(), *posterior.trainable_variables]
+    others = without(model.trainable_variables, used)
+    return [without(model.trainable_variables, others), others]
 
 
 def _flat(parts: list[tf.Tensor]) -> tf.Tensor:

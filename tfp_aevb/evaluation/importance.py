@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import in_graph
+from tfp_aevb.utils.seeds import as_seed
 
 # Decoded values held at a time: 16 MB of float32; more is not faster.
 MAX_CHUNK_FLOATS = 2**22
@@ -112,11 +112,7 @@ def importance_log_prob(
             tf.sqrt(tf.maximum(variance, 0.0)),  # rounding could leave it below 0
         )
 
-    if tf.executing_eagerly():
-        # Eager distributions are in reference cycles, which keep each chunk's memory until Python's
-        # garbage collector happens to run; a graph frees it at once, and is three times as fast.
-        return graph_function(estimate).get_concrete_function()()
-    return estimate()
+    return in_graph(estimate)
 
 
 def _chunk_size(x: tf.Tensor, num_samples: int | None) -> int | tf.Tensor:

@@ -74,8 +74,10 @@ def divergence(found: Training, remedies: str = REMEDIES) -> str:
     worst = min(found.test, found.bounds[-1]) if len(found.bounds) else found.test
     step, best = found.best if len(found.bounds) else (0, found.test)
     reference = best if found.constants is None else found.constants
-    far = reference - 10.0 * (abs(reference) + found.num_elements)
-    is_far = not worst > far
+    # Where it is at its best it still rises, as with columns of a large offset: then farther.
+    has_fallen = len(found.bounds) < 2 or not best - worst <= 0.01 * abs(best)
+    times = 10.0 if has_fallen else 1e5
+    is_far = not worst > reference - times * (abs(reference) + found.num_elements)
     fell = found.constants is not None and worst < found.constants - _slack(found.constants) < best
     if not is_far and not fell:
         return ""

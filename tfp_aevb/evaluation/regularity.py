@@ -23,43 +23,6 @@ class Continuity(NamedTuple):
     jump: np.ndarray
 
 
-class PCA(NamedTuple):
-    """The best linear auto-encoder.
-
-    Attributes:
-        mean: of the data, [D].
-        components: orthonormal directions of largest variance, [J, D].
-    """
-
-    mean: np.ndarray
-    components: np.ndarray
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Returns the scores [N, J] of `x` [N, D]."""
-        return (x - self.mean) @ self.components.T
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Returns the points [N, D] of the scores `z` [N, J]."""
-        return z @ self.components + self.mean
-
-
-def fit_pca(x: np.ndarray, dimension: int) -> PCA:
-    """Fits PCA to `x` [N, D] by a singular value decomposition of its covariance, in float64.
-
-    Raises:
-        ValueError: if the data do not have so many components.
-    """
-    most = min(len(x) - 1, x.shape[1])
-    if not 1 <= dimension <= most:
-        raise ValueError(
-            f"`dimension` must be from 1 to {most} for data {list(x.shape)}, got {dimension}"
-        )
-    mean = x.mean(axis=0, dtype=np.float64)
-    covariance = np.cov(x, rowvar=False, dtype=np.float64).reshape(x.shape[1], x.shape[1])
-    components = np.linalg.svd(covariance, hermitian=True)[2][:dimension]
-    return PCA(mean, components)
-
-
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns the angles between the spans of two sets of directions, largest first.
 

@@ -1,8 +1,5 @@
 """How well labels can be read off codes: a linear probe and k nearest neighbours. No TensorFlow."""
 
-import csv
-import importlib
-import io
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfp_aevb.files import write_text
+from tfp_aevb.utils.files import write_csv
 
 # Inverse strengths of the probe's penalty, and numbers of neighbours, to choose from.
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
@@ -64,11 +61,10 @@ def probe(name: str, train: Labelled, validation: Labelled, test: Labelled) -> I
         The linear probe's accuracy, then that of k nearest neighbours.
 
     Raises:
-        ValueError: if scikit-learn is missing, or there are fewer than two classes.
+        ValueError: if there are fewer than two classes.
     """
-    linear_model, neighbors, pipeline, preprocessing = map(
-        _sklearn, ("linear_model", "neighbors", "pipeline", "preprocessing")
-    )
+    from sklearn import linear_model, neighbors, pipeline, preprocessing
+
     if len(np.unique(train.labels)) < 2:
         raise ValueError(f"{name}: the training labels have one class only; expected at least 2")
 
@@ -109,8 +105,10 @@ def principal_components(
 
     There are `dimension` of them, or as many as the data have.
     """
+    from sklearn.decomposition import PCA
+
     count = min(dimension, *train.shape)
-    pca = _sklearn("decomposition").PCA(count, svd_solver="full").fit(train)
+    pca = PCA(count, svd_solver="full").fit(train)
     return [pca.transform(x) for x in (train, *others)]
 
 
@@ -128,11 +126,7 @@ def table(rows: Sequence[Accuracy]) -> str:
 
 def write_table(rows: Sequence[Accuracy], path: Path) -> None:
     """Writes the accuracies as a .csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Accuracy._fields)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, Accuracy._fields, rows)
 
 
 def compare(
@@ -170,13 +164,14 @@ def _choose(
     test: Labelled,
 ) -> tuple[float, float, float]:
     """Returns the choice that is best on validation, and its accuracies there and on test."""
-    exceptions = _sklearn("exceptions")
+    from sklearn.exceptions import ConvergenceWarning
+
     best: tuple[float, float, Any] = (0.0, -1.0, None)
     for choice in choices:
         model = make(choice)
         with warnings.catch_warnings():
             # A probe that has not converged is chosen, or not, by its accuracy like any other.
-            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+            warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(train.x, train.labels)
         accuracy = float(model.score(validation.x, validation.labels))
         if accuracy > best[1]:
@@ -186,11 +181,3 @@ def _choose(
 
 def _standard_error(accuracy: float, count: int) -> float:
     return math.sqrt(accuracy * (1.0 - accuracy) / count)
-
-
-def _sklearn(module: str) -> Any:
-    """Imports a module of scikit-learn, when it is needed."""
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ImportError:
-        raise ValueError("this needs scikit-learn; install it: pip install scikit-learn") from None

@@ -2,26 +2,27 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.baselines import AblatedAEVB
+from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.evaluation.annealing import annealed_log_prob
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.hmc import hmc_log_prob
 from tfp_aevb.evaluation.importance import importance_log_prob
 from tfp_aevb.evaluation.judgement import of_estimates
-from tfp_aevb.files import write_text
-from tfp_aevb.layers.noise import compiled
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.ablated import AblatedAEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.objectives import Bound
-from tfp_aevb.progress import ProgressLine, clock
-from tfp_aevb.training.observations import Observations, read_values
-from tfp_aevb.training.random import step_seeds
+from tfp_aevb.utils.files import write_csv
+from tfp_aevb.utils.progress import ProgressLine, clock
+from tfp_aevb.utils.seeds import step_seeds
 
 BATCH = 100
 SAMPLES_AT_ONCE = 100  # of the bound, for each datapoint
@@ -42,6 +43,8 @@ class Scores(NamedTuple):
         num_samples: samples of z for each datapoint.
         values: [N] nats.
         diagnostics: how far the values can be trusted, in numbers; empty for the bound.
+        measures: what the words summarise, [N] each, by name: `acceptance`, `r_hat`, `ess_bulk`,
+            `ess_tail`, `effective_sample_size`, `standard_error`, as the estimator has them.
         notes: what is doubtful about them, and what to do.
     """
 
@@ -49,6 +52,7 @@ class Scores(NamedTuple):
     num_samples: int
     values: np.ndarray
     diagnostics: str = ""
+    measures: Mapping[str, np.ndarray] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
     @property
@@ -75,6 +79,20 @@ class Scores(NamedTuple):
         )
         head = f"{'estimator':<12}{'samples':>9}{'nats':>13}{'95%':>12}{'datapoints':>13}"
         return f"{head}\n{line}" if header else line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the row and the words say as JSON types; medians of `measures`."""
+        return {
+            "estimator": self.estimator,
+            "num_samples": self.num_samples,
+            "nats": self.mean,
+            "half_width_95": self.half_width,
+            "datapoints": len(self.values),
+            "diagnostics": {
+                name: math.nan if np.isnan(values).all() else float(np.nanmedian(values))
+                for name, values in self.measures.items()
+            },
+        }
 
 
 class Scorer:
@@ -106,7 +124,9 @@ class Scorer:
         parts: dict[str, list[np.ndarray]] = {}
         line, started = ProgressLine(), time.perf_counter()
         done = 0
-        for step, (rows, count) in enumerate(padded_batches(x.x, min(BATCH, len(x)))):
+        # Of one size however few there are: a row's draws do not depend on the rows behind it.
+        size = BATCH if self._estimator in ("elbo", "importance") else min(BATCH, len(x))
+        for step, (rows, count) in enumerate(padded_batches(x.x, size)):
             found = self._score_batch(rows, tf.constant(step), x.scale, x.dynamic_binarization)
             for name, value in found.items():
                 parts.setdefault(name, []).append(value.numpy()[:count])
@@ -116,9 +136,12 @@ class Scorer:
                 line.show(f"{self._estimator}: {done:,}/{len(x):,} datapoints  {clock(left)} left")
         line.end()
         arrays = {name: np.concatenate(values).astype(np.float64) for name, values in parts.items()}
-        notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
-        values, words = arrays["log_prob"], _diagnostics(arrays)
-        return Scores(self._estimator, self._num_samples, values, words, notes)
+        values = arrays.pop("log_prob")
+        words = _diagnostics(arrays)
+        notes: tuple[str, ...] = ()
+        if self._estimator != "elbo":
+            notes = of_estimates(self._estimator, self._num_samples, arrays, LARGE_R_HAT)
+        return Scores(self._estimator, self._num_samples, values, words, arrays, notes)
 
     def _batch_scores(
         self, values: tf.Tensor, step: tf.Tensor, scale: float, dynamic_binarization: bool
@@ -132,7 +155,7 @@ class Scorer:
             return importance_log_prob(model, batch, count, seeds.noise)._asdict()
         if self._estimator == "hmc":
             return hmc_log_prob(model, batch, count, seed=seeds.noise)._asdict()
-        return {"log_prob": annealed_log_prob(model, batch, count, seed=seeds.noise)}
+        return annealed_log_prob(model, batch, count, seed=seeds.noise)._asdict()
 
 
 def chunked_bound(model: AEVB, x: tf.Tensor, seed: tf.Tensor, num_samples: int) -> Bound:
@@ -172,12 +195,10 @@ def bound_note(model: AEVB) -> str:
             "The `elbo` in summary.json and metrics.csv is what training without the "
             f"{parts} ascends, no bound on log p(x); {others}."
         )
-    name = f"L_{model.num_samples}"
-    if model.objective == "renyi":
-        name = f"Renyi's bound (alpha {model.renyi_alpha:g}, {model.num_samples} samples)"
     return (
-        f"The bounds in summary.json and metrics.csv are {name}, which --objective="
-        f"{model.objective} ascends; {others}, which is not above it."
+        "The bounds in summary.json and metrics.csv are "
+        f"{model.objective.describe(model.num_samples)}, which --objective="
+        f"{model.objective.name} ascends; {others}, which is not above it."
     )
 
 
@@ -186,29 +207,33 @@ def score(model: AEVB, x: Observations, estimator: str, num_samples: int, seed: 
     return Scorer(model, estimator, num_samples, seed)(x)
 
 
-def _diagnostics(found: dict[str, np.ndarray]) -> str:
+def _diagnostics(measures: Mapping[str, np.ndarray]) -> str:
     """Says how far the values can be trusted."""
-    if "effective_sample_size" in found:
-        size = found["effective_sample_size"]
-        few = float((size < FEW_EFFECTIVE_SAMPLES).mean())
-        return (
-            f"effective samples: median {np.median(size):.1f}, below {FEW_EFFECTIVE_SAMPLES:g} for "
-            f"{few:.1%} of the datapoints"
+    words = []
+    if "acceptance" in measures:
+        words.append(f"acceptance: mean {measures['acceptance'].mean():.2f}")
+    if "r_hat" in measures:
+        large = float((~(measures["r_hat"] <= LARGE_R_HAT)).mean())  # unknown is not small
+        words.append(
+            f"R-hat: median {np.median(measures['r_hat']):.3f}, above {LARGE_R_HAT} for "
+            f"{large:.1%} of the datapoints"
         )
-    if "r_hat" in found:
-        large = float((found["r_hat"] > LARGE_R_HAT).mean())
-        return (
-            f"acceptance: mean {found['acceptance'].mean():.2f}; "
-            f"R-hat: median {np.median(found['r_hat']):.3f}, "
-            f"above {LARGE_R_HAT} for {large:.1%} of the datapoints"
+    names = {
+        "ess_bulk": "bulk ESS",
+        "ess_tail": "tail ESS",
+        "effective_sample_size": "effective samples",
+    }
+    for name in [name for name in names if name in measures]:
+        few = float((~(measures[name] >= FEW_EFFECTIVE_SAMPLES)).mean())
+        words.append(
+            f"{names[name]}: median {np.median(measures[name]):.1f}, below "
+            f"{FEW_EFFECTIVE_SAMPLES:g} for {few:.1%} of the datapoints"
         )
-    return ""
+    return "; ".join(words)
 
 
 def write_scores(results: Sequence[Scores], path: str | Path) -> None:
     """Writes one line for each datapoint: its row and its value by each estimator, in nats."""
-    names = [scores.estimator for scores in results]
-    lines = [",".join(["row", *names])]
-    for row, values in enumerate(zip(*(scores.values for scores in results), strict=True)):
-        lines.append(",".join([str(row), *(f"{value:.9g}" for value in values)]))
-    write_text(Path(path), "\n".join(lines) + "\n")
+    values = zip(*(scores.values for scores in results), strict=True)
+    rows = ([row, *(f"{value:.9g}" for value in found)] for row, found in enumerate(values))
+    write_csv(Path(path), ["row", *(scores.estimator for scores in results)], rows)

@@ -7,9 +7,9 @@ from tensorflow_probability import distributions as tfd
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flow_posteriors import CONSTRAINTS
 from tfp_aevb.layers.priors import Prior
-from tfp_aevb.model import AEVB, posterior_moments
-from tfp_aevb.model_parts import support_bijector
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB, posterior_moments
+from tfp_aevb.models.part_checks import support_bijector
+from tfp_aevb.utils.seeds import as_seed
 
 
 class Unconstrained:
@@ -56,10 +56,15 @@ class Unconstrained:
         return self.inverse(posterior.sample(count, seed=seed))
 
     def stddev(self, posterior: tfd.Distribution) -> tf.Tensor:
-        """Returns the standard deviations of q(u|x) [B, K], of 1,000 draws where b is not I."""
+        """Returns the standard deviations of q(u|x) [B, K], of 1,000 draws where b is not I.
+
+        They are scales of steps: 1 takes the place of what is 0 or not finite.
+        """
         if isinstance(self._bijector, tfb.Identity):
-            return posterior_moments(posterior)[1]
-        return tf.math.reduce_std(self.draw(posterior, 1000, as_seed(0)), axis=0)
+            stddev = posterior_moments(posterior)[1]
+        else:
+            stddev = tf.math.reduce_std(self.draw(posterior, 1000, as_seed(0)), axis=0)
+        return tf.where((stddev > 0.0) & tf.math.is_finite(stddev), stddev, tf.ones_like(stddev))
 
 
 def _bijector(model: AEVB, x: tf.Tensor | None) -> tfb.Bijector:

@@ -15,7 +15,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfp_aevb.files import write_atomically, writing
+from tfp_aevb.utils.files import write_atomically, writing
 
 _P = ParamSpec("_P")
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_aevb.distributions.hamiltonian import hamiltonian_update
 from tfp_aevb.evaluation.unconstrained import Unconstrained
-from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.evidence import Evidence
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import graph_function
 
 # Of Hamiltonian Monte Carlo.
 LEAPFROG_STEPS = 3
@@ -106,10 +107,10 @@ class Chains:
             log_step = state.log_step
             if self._exact_from is not None:
                 power = self._power(i)
-                z, log_ratio = self._move(y, z, power, tf.exp(log_step), seeds[2], seeds[3])
+                z, acceptance = self._move(y, z, power, tf.exp(log_step), seeds[2])
                 # Smaller and smaller changes, and none while averages are taken.
                 gain = tf.where(kept > 0.0, 0.0, tf.math.rsqrt(tf.cast(i, tf.float32) + 1.0))
-                log_step += gain * (tf.exp(tf.minimum(log_ratio, 0.0)) - TARGET_ACCEPTANCE)
+                log_step += gain * (acceptance - TARGET_ACCEPTANCE)
             likelihood = self._model.decode(z)
             given = self._evidence.condition(likelihood, y)
             x = given.sample(seeds[4])
@@ -143,47 +144,27 @@ class Chains:
         return tf.minimum((tf.cast(i, tf.float32) + 1.0) / max(1, self._exact_from or 0), 1.0)
 
     def _move(
-        self,
-        y: tf.Tensor,
-        z: tf.Tensor,
-        power: tf.Tensor,
-        step_size: tf.Tensor,
-        momentum_seed: tf.Tensor,
-        accept_seed: tf.Tensor,
+        self, y: tf.Tensor, z: tf.Tensor, power: tf.Tensor, step_size: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Updates z [R, J] by Hamiltonian Monte Carlo on p(z) p(y|z)^power, without x.
 
-        It moves in `Unconstrained` coordinates u of z.
+        It moves in `Unconstrained` coordinates u of z. The power is another one in each step: no
+        results are handed on.
 
         Returns:
-            The next z, and the logarithm of the acceptance ratio [R].
+            The next z, and the probability of acceptance [R].
         """
 
-        def value_and_gradient(u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                tape.watch(u)
-                z = self._space.forward(u)
-                value = power * self._evidence.condition(self._model.decode(z), y).log_prob
-                value += self._model.prior_distribution().log_prob(z)
-                value += self._space.log_jacobian(u)
-            return value, tape.gradient(value, u)
+        def log_prob(u: tf.Tensor) -> tf.Tensor:
+            z = self._space.forward(u)
+            value = power * self._evidence.condition(self._model.decode(z), y).log_prob
+            value += self._model.prior_distribution().log_prob(z)
+            return value + self._space.log_jacobian(u)
 
-        step_size = step_size[:, tf.newaxis]
-        u = self._space.inverse(z)
-        before, gradient = value_and_gradient(u)
-        start = tf.random.stateless_normal(tf.shape(u), momentum_seed)
-        moved, momentum, after = u, start, before
-        for _ in range(LEAPFROG_STEPS):
-            momentum += 0.5 * step_size * gradient
-            moved += step_size * momentum
-            after, gradient = value_and_gradient(moved)
-            momentum += 0.5 * step_size * gradient
-        log_ratio = after - before + 0.5 * tf.reduce_sum(start**2 - momentum**2, axis=-1)
-        log_ratio = tf.where(tf.math.is_nan(log_ratio), -math.inf, log_ratio)
-        uniform = tf.random.stateless_uniform(tf.shape(log_ratio), accept_seed)
-        accept = tf.math.log(uniform) < log_ratio
-        moved = self._space.forward(moved)
-        return tf.where(accept[:, tf.newaxis], moved, z), log_ratio
+        u, acceptance, _ = hamiltonian_update(
+            log_prob, self._space.inverse(z), step_size[:, tf.newaxis], LEAPFROG_STEPS, seed
+        )
+        return self._space.forward(u), acceptance
 
     def _log_joint(
         self, likelihood: tfp.distributions.Distribution, x: tf.Tensor, z: tf.Tensor

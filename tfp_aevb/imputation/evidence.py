@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.missing import fill_missing
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 
 
 class Conditional(NamedTuple):

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.chains import intervals, mix
 from tfp_aevb.imputation.evidence import Evidence
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import graph_function
 
 
 class WeightedState(NamedTuple):

@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.imputation.blocks import BinaryBlocks, GaussianBlocks
 from tfp_aevb.imputation.cells import MissingCells
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.evidence import Evidence, Missing, pixels_of
 from tfp_aevb.layers.missing import neutral_value
 from tfp_aevb.layers.tables import MixedColumns
-from tfp_aevb.model import AEVB
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.seeds import as_seed
 
 ROWS_CHECKED = 1000  # at once
 

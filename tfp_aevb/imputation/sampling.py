@@ -9,14 +9,14 @@ import tensorflow_probability as tfp
 
 from tfp_aevb.evaluation.codes import padded_batches
 from tfp_aevb.evaluation.judgement import of_imputation
-from tfp_aevb.graphs import graph_function
 from tfp_aevb.imputation.chains import Chains, ChainState
 from tfp_aevb.imputation.channels import Channel
 from tfp_aevb.imputation.importance import WeightedDraws, WeightedState
 from tfp_aevb.imputation.observed import make_evidence
-from tfp_aevb.model import AEVB
-from tfp_aevb.progress import ProgressLine, clock
-from tfp_aevb.training.random import as_seed
+from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.progress import ProgressLine, clock
+from tfp_aevb.utils.seeds import as_seed
 
 #: Samples of z for each datapoint: of each chain, or (importance) in all.
 METHODS = {"gibbs": 200, "metropolis": 200, "importance": 5000}

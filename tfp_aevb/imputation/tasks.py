@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfp_aevb.imputation.channels import Channel, bit_flips, block_means, gaussian_noise
-from tfp_aevb.training.random import numpy_generator
+from tfp_aevb.utils.seeds import numpy_generator
 
 #: The default strength of each task, see `damage`; super-resolution has none.
 TASKS: dict[str, float | None] = {

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.layers.networks import MLP, PACKAGE, weight_initializers
+from tfp_aevb.layers.networks import MLP, PACKAGE, RowsLayer, weight_initializers
+from tfp_aevb.layers.sizes import as_size, as_sizes
 
 
-class _ConvNetwork(tf_keras.layers.Layer):
+class _ConvNetwork(RowsLayer):
     """What both directions share.
 
     Args:
@@ -32,15 +33,15 @@ class _ConvNetwork(tf_keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        shape = tuple(int(size) for size in image_shape)
-        if len(shape) not in (2, 3) or min(shape) < 1:
+        shape = as_sizes("image_shape", image_shape)
+        if len(shape) not in (2, 3):
             raise ValueError(f"`image_shape` must be (H, W) or (H, W, C), got {list(shape)}")
-        self.filters = tuple(int(count) for count in filters)
-        if not self.filters or min(self.filters) < 1:
-            raise ValueError(f"`filters` must be positive, at least one, got {list(filters)}")
-        self.output_size = int(output_size)
+        self.filters = as_sizes("filters", filters)
+        if not self.filters:
+            raise ValueError("`filters` must have at least one number, got none")
+        self.output_size = as_size("output_size", output_size)
         self.image_shape = shape
-        self.hidden_units = tuple(int(units) for units in hidden_units)
+        self.hidden_units = as_sizes("hidden_units", hidden_units)
         self.activation = activation
         self.init_stddev = init_stddev
         height, width, self._channels = (*shape, 1)[:3]
@@ -92,6 +93,11 @@ class ConvEncoder(_ConvNetwork):
     `init_stddev`.
     """
 
+    @property
+    def row_size(self) -> int | None:
+        """How many elements an image has."""
+        return math.prod(self._image)
+
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the layers for images [B, H, W, C], or the same flattened."""
         if tf.TensorShape(input_shape)[1:].num_elements() != math.prod(self._image):
@@ -130,12 +136,17 @@ class ConvDecoder(_ConvNetwork):
 
     def __init__(self, output_size: int, image_shape: Sequence[int], *args, **kwargs) -> None:
         super().__init__(output_size, image_shape, *args, **kwargs)
-        if self.output_size < 1 or self.output_size % math.prod(self._image):
+        if self.output_size % math.prod(self._image):
             raise ValueError(
                 f"`output_size` must be a multiple of the image's {math.prod(self._image)} values, "
                 f"got {self.output_size}"
             )
         self._heads = self.output_size // math.prod(self._image)
+
+    @property
+    def row_size(self) -> int | None:
+        """How many elements a row must have, once the variables are made."""
+        return self._head.row_size if self.built else None
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the layers for z [B, J], and a bias for each output."""

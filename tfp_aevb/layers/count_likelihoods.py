@@ -8,21 +8,13 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.negative_binomial import NegativeBinomial
+from tfp_aevb.distributions.poisson import Poisson
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
 from tfp_aevb.layers.networks import PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.poisson import Poisson
 
 # log of a negative binomial's dispersion: beyond 1,100 it is a Poisson in float32 anyway.
 LOG_DISPERSION_RANGE = (-7.0, 7.0)
-
-
-class NegativeBinomial(tfd.NegativeBinomial):
-    """A negative binomial that draws a Poisson of a Gamma: TFP's own draw has no XLA."""
-
-    def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
-        rate_seed, count_seed = tfp.random.split_seed(seed, n=2)
-        rate = tfd.Gamma(self.total_count, log_rate=-self.logits).sample(n, seed=rate_seed)
-        return tfd.Poisson(tf.maximum(rate, 1e-10)).sample(seed=count_seed)
 
 
 class ZeroInflated(tfd.Distribution):
@@ -106,9 +98,7 @@ def _poisson(log_rate: tf.Tensor) -> tfd.Distribution:
 
 def _negative_binomial(log_mean: tf.Tensor, log_dispersion: tf.Tensor) -> tfd.Distribution:
     log_dispersion = bounded(log_dispersion, *LOG_DISPERSION_RANGE)
-    return NegativeBinomial(
-        tf.exp(log_dispersion), logits=bounded_log_variance(log_mean) - log_dispersion
-    )
+    return NegativeBinomial(bounded_log_variance(log_mean), log_dispersion)
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)

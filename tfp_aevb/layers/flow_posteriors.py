@@ -8,11 +8,16 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import (
+    DiagonalGaussian,
+    LowRankGaussian,
+    RowFlow,
+    TransformedGaussian,
+)
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.flows import Softmax, flow_bijector, flow_networks
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, LowRankGaussian, RowFlow, TransformedGaussian
-from tfp_aevb.layers.posteriors import check_latent_dim
+from tfp_aevb.layers.sizes import as_size
 
 # Of entries of a low-rank factor, in units of the diagonal's standard deviations: the matrices to
 # factorise stay well conditioned in float32.
@@ -40,8 +45,8 @@ class LowRankGaussianPosterior(NetworkDistribution):
     def __init__(
         self, latent_dim: int, rank: int = 2, hidden_units: Sequence[int] = (500,), **kwargs
     ) -> None:
-        check_latent_dim(latent_dim)
-        if not 1 <= rank <= latent_dim:
+        latent_dim, rank = as_size("latent_dim", latent_dim), as_size("rank", rank)
+        if rank > latent_dim:
             raise ValueError(f"`rank` must be 1 to `latent_dim` ({latent_dim}), got {rank}")
         super().__init__(self.params_size(latent_dim, rank), hidden_units, **kwargs)
         self.latent_dim = latent_dim
@@ -79,7 +84,7 @@ class FlowPosterior(NetworkDistribution):
 
     The encoder's network outputs mu, log sigma^2 and a context h, passed through tanh, which the
     network of each step takes beside z. Use `sgvb_a` or another objective that samples the KL. Mean
-    and standard deviation have no formula: see `tfp_aevb.model.posterior_moments`.
+    and standard deviation have no formula: see `tfp_aevb.models.aevb.posterior_moments`.
 
     Args:
         latent_dim: J, the dimension of z, at least 2.
@@ -102,8 +107,8 @@ class FlowPosterior(NetworkDistribution):
         context_size: int = 16,
         **kwargs,
     ) -> None:
-        if context_size < 1:
-            raise ValueError(f"`context_size` must be positive, got {context_size}")
+        latent_dim = as_size("latent_dim", latent_dim)
+        context_size = as_size("context_size", context_size)
         super().__init__(2 * latent_dim + context_size, hidden_units, **kwargs)
         self.steps = flow_networks(
             kind,
@@ -179,6 +184,7 @@ class ConstrainedPosterior(NetworkDistribution):
     ) -> None:
         if support not in CONSTRAINTS:
             raise ValueError(f"`support` must be one of {', '.join(CONSTRAINTS)}, got {support!r}")
+        latent_dim = as_size("latent_dim", latent_dim)
         size = self.params_size(latent_dim, support)
         if size < 1:
             raise ValueError(f"a simplex needs a `latent_dim` of 2 or more, got {latent_dim}")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_aevb.layers.networks import MLP, bounded
+from tfp_aevb.layers.sizes import as_size
 
 KINDS = ("iaf", "realnvp", "spline")
 # Each step scales by exp(-2) to exp(2), and shifts by at most 10,000.
@@ -41,10 +42,9 @@ def flow_networks(
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
+    latent_dim, num_steps = as_size("latent_dim", latent_dim), as_size("num_steps", num_steps)
     if latent_dim < 2:
         raise ValueError(f"a flow needs a `latent_dim` of 2 or more, got {latent_dim}")
-    if num_steps < 1:
-        raise ValueError(f"`num_steps` must be positive, got {num_steps}")
     kept = latent_dim if kind == "iaf" else latent_dim // 2
     changed = latent_dim if kind == "iaf" else latent_dim - kept
     networks = []

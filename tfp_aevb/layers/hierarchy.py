@@ -14,11 +14,12 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import RowNoise, normal_rows
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import MLP, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import RowNoise, normal_rows
 from tfp_aevb.layers.posteriors import DiagonalGaussianPosterior
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.layers.sizes import as_sizes
 
 Step = Callable[[tf.Tensor], tf.Tensor]
 
@@ -111,9 +112,9 @@ def _steps(
 
 
 def _check_dims(latent_dims: Sequence[int]) -> tuple[int, ...]:
-    dims = tuple(int(dim) for dim in latent_dims)
-    if not dims or min(dims) < 1:
-        raise ValueError(f"`latent_dims` must be positive whole numbers, got {list(latent_dims)}")
+    dims = as_sizes("latent_dims", latent_dims)
+    if not dims:
+        raise ValueError("`latent_dims` must have at least one number, got none")
     return dims
 
 
@@ -136,7 +137,7 @@ class HierarchicalPrior(Prior):
     ) -> None:
         self._dims = _check_dims(latent_dims)
         self._options = {"activation": activation, "init_stddev": init_stddev}
-        self._hidden_units = tuple(hidden_units)
+        self._hidden_units = as_sizes("hidden_units", hidden_units)
         super().__init__(sum(self._dims), **kwargs)
 
     def build(self, input_shape: Any) -> None:
@@ -183,7 +184,8 @@ class HierarchicalPosterior(NetworkDistribution):
         dims = _check_dims(latent_dims)
         size = DiagonalGaussianPosterior.params_size(dims[0])
         super().__init__(size, hidden_units, **kwargs)
-        self._dims, self._upper_hidden_units = dims, tuple(upper_hidden_units)
+        self._dims = dims
+        self._upper_hidden_units = as_sizes("upper_hidden_units", upper_hidden_units)
         options = {**self._network_options, "dtype": self._dtype_policy}
         self.steps = _steps(dims, self._upper_hidden_units, options)
 

@@ -6,10 +6,11 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import Flow
 from tfp_aevb.layers.flows import flow_bijector, flow_networks
 from tfp_aevb.layers.networks import PACKAGE
-from tfp_aevb.layers.noise import Flow
 from tfp_aevb.layers.priors import Prior
+from tfp_aevb.layers.sizes import as_size, as_sizes
 
 # Of pseudo-inputs, besides codes:K; see `Likelihood`.
 SUPPORTS = ("real", "binary", "unit", "open_unit", "levels", "counts")
@@ -98,14 +99,12 @@ class VampPrior(Prior):
         support: str = "real",
         **kwargs,
     ) -> None:
-        if num_components < 1:
-            raise ValueError(f"`num_components` must be positive, got {num_components}")
+        num_components = as_size("num_components", num_components)
+        self._inputs_to_build = (num_components, *as_sizes("event_shape", event_shape))
         if support not in SUPPORTS and not support.startswith("codes:"):
             raise ValueError(
                 f"`support` must be one of {', '.join(SUPPORTS)} or codes:K, got {support!r}"
             )
-        sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
-        self._inputs_to_build = (num_components, *(int(size) for size in sizes))
         super().__init__(latent_dim, **kwargs)
         self.num_components = num_components
         self.event_shape = self._inputs_to_build[1:]

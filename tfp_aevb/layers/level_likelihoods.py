@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.sizes import as_size
 
 LEVELS = 256
 _STEP = 1.0 / (LEVELS - 1)
@@ -53,8 +54,7 @@ class CategoricalLikelihood(Likelihood):
         hidden_units: Sequence[int] = (500,),
         **kwargs,
     ) -> None:
-        if num_categories < 2:
-            raise ValueError(f"`num_categories` must be at least 2, got {num_categories}")
+        num_categories = as_size("num_categories", num_categories, least=2)
         super().__init__(event_shape, hidden_units, params_per_element=num_categories, **kwargs)
         self.num_categories = num_categories
         self.support: Support = f"codes:{num_categories}"
@@ -178,8 +178,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
         hidden_units: Sequence[int] = (500,),
         **kwargs,
     ) -> None:
-        if num_components < 1:
-            raise ValueError(f"`num_components` must be positive, got {num_components}")
+        num_components = as_size("num_components", num_components)
         super().__init__(event_shape, hidden_units, params_per_element=3 * num_components, **kwargs)
         self.num_components = num_components
 

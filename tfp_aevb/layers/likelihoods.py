@@ -8,12 +8,13 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.bernoulli import LogitBernoulli, LogitBernoullis
 from tfp_aevb.layers.base import NetworkDistribution
-from tfp_aevb.layers.bernoulli import LogitBernoulli, LogitBernoullis
 from tfp_aevb.layers.missing import ObservedElements, neutral_value
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.sizes import as_sizes
 
-# A name of `tfp_aevb.training.supports`.
+# A name of `tfp_aevb.data.value_checks`.
 Support = str
 
 
@@ -45,8 +46,7 @@ class Likelihood(NetworkDistribution):
         allow_missing: bool = False,
         **kwargs,
     ) -> None:
-        sizes = [event_shape] if isinstance(event_shape, int) else list(event_shape)
-        self_event_shape = tuple(int(size) for size in sizes)
+        self_event_shape = as_sizes("event_shape", event_shape)
         super().__init__(params_per_element * math.prod(self_event_shape), hidden_units, **kwargs)
         self.event_shape = self_event_shape
         self.allows_missing = allow_missing

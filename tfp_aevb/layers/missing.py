@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
-from tfp_aevb.layers.networks import PACKAGE
+from tfp_aevb.layers.networks import PACKAGE, RowsLayer
 
 
 def neutral_value(support: str) -> float:
@@ -93,7 +93,7 @@ class ObservedElements(tfd.Distribution):
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
-class ObservedInputs(tf_keras.layers.Layer):
+class ObservedInputs(RowsLayer):
     """What an encoder may see of datapoints with NaN for what is missing: 0 there, and the mask.
 
     [B, ...event] -> [B, 2 D], the mask 1 where an element is known (Nazabal et al., 2020; Mattei &

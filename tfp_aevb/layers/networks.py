@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
+
+from tfp_aevb.layers.sizes import as_size, as_sizes
 
 PACKAGE = "tfp_aevb"
 
@@ -49,8 +52,55 @@ def weight_initializers(
     return normal(stddev=init_stddev), normal(stddev=init_stddev)
 
 
+def check_rows(name: str, inputs: Any, size: int | None = None) -> None:
+    """Raises a `ValueError` unless `inputs` of the layer `name` are [B, ...event].
+
+    Of shapes that are not known, and of inputs in several parts, nothing is said.
+
+    Args:
+        name: of the layer.
+        inputs: as given.
+        size: how many elements an event must have; by default any.
+    """
+    shape = getattr(inputs, "shape", None)
+    if shape is None or tf.TensorShape(shape).rank is None:
+        return
+    shape = tf.TensorShape(shape)
+    if shape.rank < 2:
+        raise ValueError(
+            f"layer {name!r} takes rows [B, ...event], got shape {shape}; give one datapoint as "
+            "`x[tf.newaxis]`, and numbers one a row as `x[:, tf.newaxis]`"
+        )
+    if size is not None and shape[1:].num_elements() not in (None, size):
+        raise ValueError(
+            f"layer {name!r} takes rows of {size} elements, got shape {shape}; they must be the "
+            "same in number as those it was built for"
+        )
+
+
+class RowsLayer(tf_keras.layers.Layer):
+    """A layer of inputs [B, ...event], which refuses others before it makes a variable."""
+
+    @property
+    def row_size(self) -> int | None:
+        """How many elements a row must have; `None` while any number will do."""
+        return None
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises a `ValueError` unless `inputs` are rows [B, ...event] of `row_size` elements."""
+        if isinstance(inputs, list | tuple | dict):
+            kind = type(inputs).__name__
+            raise ValueError(f"layer {self.name!r} takes one array [B, ...event], got a {kind}")
+        check_rows(self.name, inputs, self.row_size)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Applies the layer to `inputs` [B, ...event]."""
+        self.check_inputs(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+
 @tf_keras.saving.register_keras_serializable(PACKAGE)
-class MLP(tf_keras.layers.Layer):
+class MLP(RowsLayer):
     """A multi-layer perceptron with linear outputs (Appendix C).
 
     `h = activation(W[1] x + b[1])`, ..., `y = W[n] h + b[n]`. The network is a function of an
@@ -77,24 +127,23 @@ class MLP(tf_keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_inputs = num_inputs
-        self.hidden_units = tuple(int(units) for units in hidden_units)
-        self.output_size = int(output_size)
-        if min((*self.hidden_units, self.output_size)) < 1:
-            raise ValueError(
-                "`hidden_units` and the output size must be positive, "
-                f"got {list(self.hidden_units)} and {self.output_size}"
-            )
+        self.num_inputs = None if num_inputs is None else as_size("num_inputs", num_inputs)
+        self.hidden_units = as_sizes("hidden_units", hidden_units)
+        self.output_size = as_size("output_size", output_size)
         self.activation = activation
         self._activation_fn = tf_keras.activations.get(activation)
         self.init_stddev = init_stddev
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the variables for inputs of shape [B, ...event]."""
-        event_size = tf.TensorShape(input_shape)[1:].num_elements()
+        shape = tf.TensorShape(input_shape)
+        event_size = shape[1:].num_elements() if shape.rank and shape.rank > 1 else None
         if event_size is None:
-            raise ValueError(f"an MLP needs a known event shape, got {tuple(input_shape)}")
-        if self.num_inputs is not None and not 0 < self.num_inputs <= event_size:
+            raise ValueError(
+                f"an MLP needs inputs [B, ...event] of a known event shape, got {shape}"
+            )
+        self._row_size = event_size
+        if self.num_inputs is not None and self.num_inputs > event_size:
             raise ValueError(
                 f"`num_inputs` must be from 1 to the {event_size} there are, got {self.num_inputs}"
             )
@@ -112,6 +161,11 @@ class MLP(tf_keras.layers.Layer):
     def output_bias(self) -> tf.Variable:
         """The bias of the output."""
         return self.network_weights[-1]
+
+    @property
+    def row_size(self) -> int | None:
+        """How many elements a row must have, once the variables are made."""
+        return getattr(self, "_row_size", None)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Applies the network: [B, ...event] -> [B, output_size]."""

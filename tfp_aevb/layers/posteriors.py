@@ -7,15 +7,10 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import DiagonalGaussian, FullCovarianceGaussian
 from tfp_aevb.layers.base import NetworkDistribution
 from tfp_aevb.layers.networks import LOG_VARIANCE_RANGE, PACKAGE, bounded_log_variance
-from tfp_aevb.layers.noise import DiagonalGaussian, FullCovarianceGaussian
-
-
-def check_latent_dim(latent_dim: int) -> None:
-    """Raises a `ValueError` unless there is a latent."""
-    if latent_dim < 1:
-        raise ValueError(f"`latent_dim` must be positive, got {latent_dim}")
+from tfp_aevb.layers.sizes import as_size
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
@@ -30,7 +25,7 @@ class DiagonalGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
-        check_latent_dim(latent_dim)
+        latent_dim = as_size("latent_dim", latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 
@@ -70,7 +65,7 @@ class FullCovarianceGaussianPosterior(NetworkDistribution):
     """
 
     def __init__(self, latent_dim: int, hidden_units: Sequence[int] = (500,), **kwargs) -> None:
-        check_latent_dim(latent_dim)
+        latent_dim = as_size("latent_dim", latent_dim)
         super().__init__(self.params_size(latent_dim), hidden_units, **kwargs)
         self.latent_dim = latent_dim
 

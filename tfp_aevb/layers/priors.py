@@ -8,6 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.layers.base import DistributionLayer
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.sizes import as_size
 
 
 class Prior(DistributionLayer):
@@ -24,8 +25,7 @@ class Prior(DistributionLayer):
     latent_support: str | None = "real"
 
     def __init__(self, latent_dim: int, **kwargs) -> None:
-        if latent_dim < 1:
-            raise ValueError(f"`latent_dim` must be positive, got {latent_dim}")
+        latent_dim = as_size("latent_dim", latent_dim)
         super().__init__(lambda _: self.distribution(), **kwargs)
         self.latent_dim = latent_dim
         self.build(())
@@ -39,8 +39,9 @@ class Prior(DistributionLayer):
         raise NotImplementedError("a prior defines `distribution`")
 
     def _add_parameter(self, name: str, shape: list[int], initializer: Any) -> tf.Variable:
-        # Without autocast, which would round the parameter in mixed precision.
-        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False)
+        # In float32, and without autocast, which would round the parameter in mixed precision.
+        options = {"initializer": initializer, "experimental_autocast": False}
+        return self.add_weight(name, shape, tf.float32, **options)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments shared by all priors."""
@@ -87,8 +88,7 @@ class GaussianMixturePrior(Prior):
     """
 
     def __init__(self, latent_dim: int, num_components: int = 10, **kwargs) -> None:
-        if num_components < 1:
-            raise ValueError(f"`num_components` must be positive, got {num_components}")
+        num_components = as_size("num_components", num_components)
         self._num_components_to_build = num_components
         super().__init__(latent_dim, **kwargs)
         self.num_components = num_components

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
@@ -51,7 +52,16 @@ class StudentTLikelihood(Likelihood):
 
 
 class OpenBeta(tfd.Beta):
-    """A beta distribution whose draws, in float32, do not reach the ends: within 1e-6 of them."""
+    """A beta distribution on the open interval.
+
+    Draws, in float32, do not reach the ends: within 1e-6 of them. The density has its gradient at
+    concentrations of 1 too, where `tf.math.xlogy`, by which TFP has it, leaves out that of a 0.
+    """
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        of_one, of_zero = self.concentration1, self.concentration0
+        log_power = (of_one - 1.0) * tf.math.log(x) + (of_zero - 1.0) * tf.math.log1p(-x)
+        return log_power - tfp.math.lbeta(of_one, of_zero)
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         draws = super()._sample_n(n, seed)

@@ -11,10 +11,10 @@ import tf_keras
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.data.columns import Column, as_columns, check_values
+from tfp_aevb.distributions.negative_binomial import NegativeBinomial
 from tfp_aevb.layers.base import NetworkDistribution
-from tfp_aevb.layers.count_likelihoods import NegativeBinomial
 from tfp_aevb.layers.likelihoods import Support
-from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
+from tfp_aevb.layers.networks import PACKAGE, RowsLayer, bounded_log_variance
 
 
 class Layout:
@@ -111,7 +111,7 @@ class MixedColumns(tfd.Distribution):
         log_rate = bounded_log_variance(log_rate + constants(layout.count, "shift"))
         log_dispersion = bounded_log_variance(log_dispersion) * tf.ones_like(log_rate)
         self._rate = tf.exp(log_rate)
-        self._counts = NegativeBinomial(tf.exp(log_dispersion), logits=log_rate - log_dispersion)
+        self._counts = NegativeBinomial(log_rate, log_dispersion)
         self._logits = take(layout.starts[layout.binary])
         category_logits = tf.where(layout.is_real_category, take(layout.categories), -1e9)
         self._log_probs = tf.nn.log_softmax(category_logits)  # [..., C, K]
@@ -288,7 +288,7 @@ class MixedLikelihood(NetworkDistribution):
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
-class TableInputs(tf_keras.layers.Layer):
+class TableInputs(RowsLayer):
     """What an encoder sees of a row: standardised values, 0s and 1s of categories, and the mask.
 
     [B, D] with NaN for missing cells -> [B, P + D]: missing ones are 0, and the mask tells them
@@ -305,8 +305,14 @@ class TableInputs(tf_keras.layers.Layer):
 
     def __init__(self, columns: Sequence[Any], **kwargs) -> None:
         super().__init__(**kwargs)
+        self._autocast = False  # the table's own units may need all the digits of float32
         self.columns = as_columns(columns)
         self._layout = Layout(self.columns)
+
+    @property
+    def row_size(self) -> int | None:
+        """How many cells a row has."""
+        return len(self.columns)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the features [B, P + D]."""

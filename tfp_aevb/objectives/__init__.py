@@ -10,6 +10,21 @@ from tfp_aevb.objectives.importance_weighted import (
     vimco,
 )
 from tfp_aevb.objectives.kl_weight import KLWeight
+from tfp_aevb.objectives.objective import (
+    IWAE,
+    OBJECTIVES,
+    SGVBA,
+    SGVBB,
+    VIMCO,
+    DReG,
+    FDivergence,
+    Objective,
+    Renyi,
+    ReweightedWakeSleep,
+    ScoreFunction,
+    StickingTheLanding,
+    as_objective,
+)
 from tfp_aevb.objectives.sgvb import (
     Bound,
     LogLikelihood,
@@ -22,30 +37,24 @@ from tfp_aevb.objectives.sgvb import (
     sgvb_b,
 )
 
-PAPER_OBJECTIVES = {"sgvb_a": sgvb_a, "sgvb_b": sgvb_b, "score_function": score_function}
-# Those whose value is the evidence lower bound, Eq. 2.
-EVIDENCE_OBJECTIVES = {**PAPER_OBJECTIVES, "stl": sticking_the_landing}
-# Those that need no reparameterised draws of q.
-SCORE_OBJECTIVES = ("score_function", "vimco", "rws")
-OBJECTIVES = {
-    **EVIDENCE_OBJECTIVES,
-    "iwae": importance_weighted,
-    "dreg": doubly_reparameterized,
-    "vimco": vimco,
-    "rws": reweighted_wake_sleep,
-    "renyi": renyi,
-    "f_divergence": f_divergence,
-}
-
 __all__ = [
-    "EVIDENCE_OBJECTIVES",
+    "IWAE",
     "OBJECTIVES",
-    "PAPER_OBJECTIVES",
-    "SCORE_OBJECTIVES",
+    "SGVBA",
+    "SGVBB",
+    "VIMCO",
     "Bound",
+    "DReG",
+    "FDivergence",
     "KLWeight",
     "LogLikelihood",
+    "Objective",
+    "Renyi",
+    "ReweightedWakeSleep",
+    "ScoreFunction",
+    "StickingTheLanding",
     "analytic_kl",
+    "as_objective",
     "doubly_reparameterized",
     "evidence_bound",
     "f_divergence",

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
+from tfp_aevb.utils.counts import check_count
 
 
 class Draws(NamedTuple):
@@ -55,6 +56,7 @@ def importance_weighted(
     Raises:
         ValueError: if q is not reparameterised, so that its gradient would be wrong.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
     return weighted_bound(draws_at(z, posterior, prior, log_likelihood))
@@ -72,6 +74,7 @@ def sticking_the_landing(
     The score function's term, whose mean is zero, is left out: the gradient's variance vanishes
     where q is the true posterior. Arguments and errors are those of `sgvb_a`.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
     draws = draws_at(z, posterior, prior, log_likelihood)
@@ -94,6 +97,7 @@ def doubly_reparameterized(
     whose signal does not drown as K grows; those of p receive sum{ v[k] d log w[k] / dtheta }, as
     by `importance_weighted`. Arguments and errors are those of `importance_weighted`.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
     into_z = _GradientScale()
@@ -191,6 +195,7 @@ def renyi(
     """
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"`alpha` must be in [0, 1], where the value is a bound, got {alpha}")
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     z = posterior.sample(num_samples, seed=seed)
     return weighted_bound(draws_at(z, posterior, prior, log_likelihood), 1.0 - alpha)
@@ -198,7 +203,8 @@ def renyi(
 
 def check_several(objective: str, num_samples: int | tf.Tensor) -> None:
     """Raises a `ValueError` if K is known to be 1: the objective's gradient of q needs more."""
-    if isinstance(num_samples, int) and num_samples < 2:
+    check_count("num_samples", num_samples)
+    if not tf.is_tensor(num_samples) and num_samples < 2:
         raise ValueError(f"objective {objective!r} needs at least 2 samples, got {num_samples}")
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfp_aevb.objectives.objective import Objective
 from tfp_aevb.objectives.sgvb import Bound
 
 
@@ -26,18 +27,18 @@ class KLWeight(NamedTuple):
         """Whether training ascends the bound itself."""
         return self == KLWeight()
 
-    def check(self, objective: str) -> None:
+    def check(self, objective: Objective) -> None:
         """Raises a `ValueError` if a number is not valid, or does not suit the objective."""
         names = ("kl_weight", "kl_warmup_steps", "free_bits")
         for name, value in zip(names, self, strict=True):
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"`{name}` must be at least 0, got {value}")
-        if not self.is_one and objective not in ("sgvb_a", "sgvb_b"):
+        if not self.is_one and not objective.weighs_kl:
             raise ValueError(
                 "`kl_weight`, `kl_warmup_steps` and `free_bits` need objective 'sgvb_a' or "
-                f"'sgvb_b', got {objective!r}"
+                f"'sgvb_b', got {objective.name!r}"
             )
-        if self.free_bits and objective == "sgvb_a":
+        if self.free_bits and not objective.has_closed_form_kl:
             raise ValueError("`free_bits` needs the KL in closed form: objective 'sgvb_b'")
 
     def aim(self, bound: Bound, step: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ Shapes: B datapoints (the paper's M), L samples, J latent dimensions. `log_likel
 from z [L, B, J] to log p(x|z) [L, B]. Nothing here reduces over datapoints but `minibatch_bound`.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.closed_form_kl import closed_form_kl
 from tfp_aevb.objectives.sums import total
+from tfp_aevb.utils.counts import check_count
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
@@ -69,8 +72,9 @@ def sgvb_b(
     Arguments, result and errors are those of `sgvb_a`.
 
     Raises:
-        NotImplementedError: if TFP has no closed-form KL for the pair; `sgvb_a` needs none.
+        NotImplementedError: if the pair has no closed-form KL; `sgvb_a` needs none.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
     z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
@@ -119,15 +123,15 @@ def analytic_kl(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tens
     """Returns KL(q(z|x) || p(z)) in closed form (Appendix B), [B] in nats.
 
     Raises:
-        NotImplementedError: if TFP has no closed form for the pair.
+        NotImplementedError: if neither TFP nor `closed_form_kl` has one for the pair.
     """
-    try:
-        return tfd.kl_divergence(posterior, prior)
-    except NotImplementedError:
-        raise NotImplementedError(
-            "objective 'sgvb_b' needs a closed-form KL divergence and TFP has none for "
-            f"{_name(posterior)} || {_name(prior)}; use objective 'sgvb_a'"
-        ) from None
+    for divergence in (tfd.kl_divergence, closed_form_kl):  # TFP's own may refuse what ours knows
+        with contextlib.suppress(NotImplementedError):
+            return divergence(posterior, prior)
+    raise NotImplementedError(
+        "objective 'sgvb_b' needs a closed-form KL divergence and there is none for "
+        f"{_name(posterior)} || {_name(prior)}; use objective 'sgvb_a'"
+    )
 
 
 def minibatch_bound(
@@ -173,6 +177,7 @@ def _monte_carlo_bound(
     seed: tf.Tensor | None,
     gradient_estimator: tfp.vi.GradientEstimators,
 ) -> Bound:
+    check_count("num_samples", num_samples)
     reconstructions = []
 
     def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]

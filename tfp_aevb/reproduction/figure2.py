@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.figures import bounds_figure, read_metrics, save_figure
-from tfp_aevb.files import write_json
 from tfp_aevb.reproduction.runs import METHODS, curve_panels, limits_with_ends, write_csv
 from tfp_aevb.reproduction.settings import SEED, paper_run
+from tfp_aevb.utils.files import write_json
 
 METHODS_SHOWN = ("aevb", "wake_sleep")
 # Latent dimensions, and the paper's axes.

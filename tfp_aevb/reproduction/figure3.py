@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.figures import bounds_figure, save_figure
-from tfp_aevb.files import write_json
 from tfp_aevb.reproduction.runs import METHODS, curve_panels, limits_with_ends, write_csv
 from tfp_aevb.reproduction.scored_runs import score_along, small_model_config
+from tfp_aevb.utils.files import write_json
 
 # Sizes of the training set. Monte Carlo EM keeps a chain for each datapoint, and "can't be applied
 # efficiently" to all of MNIST.

@@ -7,7 +7,7 @@ import numpy as np
 from tfp_aevb.figures import manifold_figure, manifold_grid, save_figure
 from tfp_aevb.reproduction.runs import image_rows, write_csv
 from tfp_aevb.reproduction.settings import paper_run
-from tfp_aevb.training.results import load_run, load_run_data
+from tfp_aevb.runs.finish import load_run, load_run_data
 
 SIDE = 20
 

@@ -8,7 +8,7 @@ import numpy as np
 from tfp_aevb.figures import sample_panels_figure, save_figure
 from tfp_aevb.reproduction.runs import image_rows, write_csv
 from tfp_aevb.reproduction.settings import SEED, paper_run
-from tfp_aevb.training.results import load_run, load_run_data
+from tfp_aevb.runs.finish import load_run, load_run_data
 
 LATENT_DIMS = (2, 5, 10, 20)
 NUM_SAMPLES = 100

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tfp_aevb.figures import bounds_figure, save_figure
-from tfp_aevb.files import write_json
 from tfp_aevb.reproduction.runs import curve_panels, write_csv
 from tfp_aevb.reproduction.scored_runs import score_along, small_model_config
+from tfp_aevb.utils.files import write_json
 
 NUM_TRAIN = 1000
 NUM_SCORED = 1000

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from tfp_aevb.evaluation.gradients import gradient_variance
 from tfp_aevb.figures import new_figure, save_figure
 from tfp_aevb.figures.style import BLACK, BLUE, GREEN, VERMILLION, styled
-from tfp_aevb.files import read_json, write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.reproduction.runs import write_csv
 from tfp_aevb.reproduction.settings import BATCH, SEED, paper_run
-from tfp_aevb.training.build import build_model
-from tfp_aevb.training.data import as_seen
-from tfp_aevb.training.results import load_run, load_run_data
+from tfp_aevb.runs.build import build_model
+from tfp_aevb.runs.data import as_seen
+from tfp_aevb.runs.finish import load_run, load_run_data
+from tfp_aevb.utils.files import read_json, write_json
 
 MINIBATCHES = 5
 DRAWS = 1000  # of each minibatch

@@ -11,15 +11,15 @@ import numpy as np
 
 from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.figures import imputation_figure, save_figure
-from tfp_aevb.files import read_json, write_json
 from tfp_aevb.imputation import METHODS, damage, impute, spread
 from tfp_aevb.imputation.observed import make_evidence
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.reproduction import imputation_baselines as baselines
 from tfp_aevb.reproduction.runs import ensure_run, write_csv
 from tfp_aevb.reproduction.settings import BATCH, DATASETS, SEED
-from tfp_aevb.training.data import as_seen
-from tfp_aevb.training.results import load_run, load_run_data
+from tfp_aevb.runs.data import as_seen
+from tfp_aevb.runs.finish import load_run, load_run_data
+from tfp_aevb.utils.files import read_json, write_json
 
 SHOWN_TASKS = ("missing_lower_half", "noise", "super_resolution")
 NUM_IMAGES = 500  # of the test set; as many of the validation set choose k and the components

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -72,11 +71,10 @@ def neighbour_means(
         view: how an image is seen.
         evidence: of the N images to restore.
         counts: the k to try.
-
-    Raises:
-        ValueError: if scikit-learn is not installed.
     """
-    index = sklearn("neighbors").NearestNeighbors(n_neighbors=max(counts), algorithm="brute")
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=max(counts), algorithm="brute")
     index.fit((train @ view.matrix.T + view.offset).astype(np.float32))
     parts: dict[int, list[np.ndarray]] = {k: [] for k in counts}
     for start in range(0, len(evidence.y), ROWS):
@@ -93,13 +91,12 @@ class ProbabilisticPCA:
 
     Args:
         train: [T, D].
-
-    Raises:
-        ValueError: if scikit-learn is not installed.
     """
 
     def __init__(self, train: np.ndarray) -> None:
-        self._pca = sklearn("decomposition").PCA(svd_solver="covariance_eigh")
+        from sklearn.decomposition import PCA
+
+        self._pca = PCA(svd_solver="covariance_eigh")
         self._pca.fit(train.astype(np.float64))
 
     def conditional_mean(self, y: np.ndarray, view: View, components: int) -> np.ndarray:
@@ -113,22 +110,6 @@ class ProbabilisticPCA:
         gain = np.linalg.solve(of_y, view.matrix @ covariance)  # [M, D]
         mean = self._pca.mean_
         return mean + (y - view.offset - view.matrix @ mean) @ gain
-
-
-def sklearn(module: str) -> ModuleType:
-    """Imports a module of scikit-learn.
-
-    Raises:
-        ValueError: if it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ModuleNotFoundError:
-        raise ValueError(
-            "the baselines of imputation need scikit-learn; pip install scikit-learn"
-        ) from None
 
 
 def pixel_scores(

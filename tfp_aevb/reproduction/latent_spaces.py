@@ -9,7 +9,7 @@ from tfp_aevb.data.dataset import Dataset
 from tfp_aevb.evaluation import regularity
 from tfp_aevb.figures import LatentSpace, linear_path
 from tfp_aevb.reproduction.settings import SEED
-from tfp_aevb.training.data import as_seen
+from tfp_aevb.runs.data import as_seen
 
 PATH_POINTS = 20
 NUM_PAIRS, NUM_DRAWS = 500, 2000  # at most; a test set may not have so many images

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from tfp_aevb.data.dataset import Dataset
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.evaluation import regularity
 from tfp_aevb.evaluation.codes import encode_all
 from tfp_aevb.figures import LatentSpace, latent_spaces_figure, save_figure
@@ -26,10 +28,9 @@ from tfp_aevb.reproduction.latent_spaces import (
 )
 from tfp_aevb.reproduction.runs import ensure_run, write_csv
 from tfp_aevb.reproduction.settings import BATCH, DATASETS, SEED
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.results import load_run
+from tfp_aevb.runs.data import load_data
+from tfp_aevb.runs.finish import load_run
+from tfp_aevb.runs.settings.config import TrainConfig
 
 STEP_SIZE = 1e-3
 LINEAR = "linear auto-encoder"
@@ -95,9 +96,9 @@ def run_regularisation(
         for name, settings in MODELS.items():
             config = _config(dataset, samples, settings, latent_dim, data_dir, step_size)
             models[name] = _trained(config, workdir / dataset)
-        pca = regularity.fit_pca(images.train, latent_dim)
+        pca = PCA(latent_dim, svd_solver="covariance_eigh").fit(images.train.astype(np.float64))
         head = {"method": "SVD", "c": "", "latent_dim": latent_dim, "samples": ""}
-        models["PCA"] = Fitted(pca.encode, pca.decode, False, head)
+        models["PCA"] = Fitted(pca.transform, pca.inverse_transform, False, head)
         shown = []
         for name, model in models.items():
             numbers, space = measure_model(name, model, images, data.image_shape)
@@ -158,11 +159,11 @@ def _trained(config: TrainConfig, folder: Path) -> Fitted:
     )
 
 
-def _angles_to(pca: regularity.PCA, linear: Fitted) -> np.ndarray:
+def _angles_to(pca: Any, linear: Fitted) -> np.ndarray:
     """Returns the angles, in degrees, between the columns of a linear decoder and components."""
-    columns = np.eye(len(pca.components))
+    columns = np.eye(len(pca.components_))
     return regularity.principal_angles(
-        linear.decode(columns) - linear.decode(0.0 * columns), pca.components
+        linear.decode(columns) - linear.decode(0.0 * columns), pca.components_
     )
 
 

@@ -1,9 +1,6 @@
 """Runs of an experiment: trained once, resumed when interrupted, skipped when done."""
 
-import csv
 import dataclasses
-import io
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +9,12 @@ import numpy as np
 import tf_keras
 
 from tfp_aevb.figures import read_metrics
-from tfp_aevb.files import read_json, write_text
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.run import train_and_evaluate
-from tfp_aevb.training.workdir import Workdir
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.runs.train import train_and_evaluate
+from tfp_aevb.runs.workdir import Workdir
+from tfp_aevb.utils import files
+from tfp_aevb.utils.files import read_json
+from tfp_aevb.utils.progress import say
 
 # Names as the paper's figures have them.
 METHODS = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep", "mcem": "MCEM"}
@@ -32,10 +31,7 @@ def ensure_run(config: TrainConfig, workdir: Path) -> dict[str, Any]:
         done = read_json(summary)
         if done.get("steps") == config.steps:
             return done
-    print(
-        f"{workdir}: {config.method}, Nz = {config.latent_dim}, {config.steps} updates",
-        file=sys.stderr,
-    )
+    say(f"{workdir}: {config.method}, Nz = {config.latent_dim}, {config.steps} updates")
     return train_and_evaluate(config, workdir)
 
 
@@ -43,10 +39,7 @@ def ensure_trained(
     config: TrainConfig, workdir: Path, callbacks: Sequence[tf_keras.callbacks.Callback] = ()
 ) -> None:
     """Trains a run to `config.steps`, if it is not there yet, and leaves out what follows."""
-    print(
-        f"{workdir}: {config.method}, Nz = {config.latent_dim}, to update {config.steps}",
-        file=sys.stderr,
-    )
+    say(f"{workdir}: {config.method}, Nz = {config.latent_dim}, to update {config.steps}")
     train_and_evaluate(config, workdir, only_train=True, callbacks=callbacks)
 
 
@@ -83,11 +76,7 @@ def choose_step_size(config: TrainConfig, workdir: Path) -> tuple[float, dict[st
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows with the same keys as a table."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, table.getvalue())
+    files.write_csv(path, rows[0], (row.values() for row in rows))
 
 
 def curve_panels(

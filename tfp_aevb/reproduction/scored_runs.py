@@ -1,19 +1,19 @@
 """Runs of the paper's small model, with log p(x) estimated while they train (Appendix D and E)."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
 import tf_keras
 
 from tfp_aevb.evaluation.scores import Scorer, Scores
-from tfp_aevb.files import read_json, write_json
-from tfp_aevb.model import AEVB
+from tfp_aevb.models.aevb import AEVB
 from tfp_aevb.reproduction.runs import choose_step_size, ensure_trained
 from tfp_aevb.reproduction.settings import BATCH, SEED
-from tfp_aevb.training.config import TrainConfig
-from tfp_aevb.training.data import load_data, observations
+from tfp_aevb.runs.data import load_data, observations
+from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.utils.files import read_json, write_json
+from tfp_aevb.utils.progress import say
 
 NUM_POINTS = 5
 
@@ -86,7 +86,7 @@ class ScoreAlong(tf_keras.callbacks.Callback):
         rows = []
         for split, x in self._splits.items():
             for name in names:
-                print(f"{self._folder}: {name} of {len(x)} {split} images", file=sys.stderr)
+                say(f"{self._folder}: {name} of {len(x)} {split} images")
                 rows.append(self._row(step, split, self._scorers[name](x)))
         self._folder.mkdir(exist_ok=True)
         write_json(path, {"rows": rows})

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfp_aevb.reproduction.runs import choose_step_size, ensure_run
-from tfp_aevb.training.config import TrainConfig
+from tfp_aevb.runs.settings.config import TrainConfig
 
 BATCH = 100
 SEED = 0

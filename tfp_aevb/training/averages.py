@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 import tf_keras
 
+from tfp_aevb.utils.variables import whole
+
 
 class WeightAverages(tf_keras.Model):
     """The averages: a mix-in for models whose optimizer is theirs alone."""
@@ -31,6 +33,7 @@ class WeightAverages(tf_keras.Model):
                 self.add_weight(
                     f"average_{i}",
                     variable.shape,
+                    whole(variable).dtype,
                     trainable=False,
                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                 )

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfp_aevb.training.observations import Observations
-from tfp_aevb.training.random import numpy_generator
+from tfp_aevb.data.batch_parts import without_outliers
+from tfp_aevb.data.observations import Observations
+from tfp_aevb.utils.seeds import numpy_generator
 
 # Steps in one block at most. Blocks are padded to one number of steps so that XLA compiles once.
 MAX_BLOCK = 256
@@ -27,6 +28,11 @@ class Block(NamedTuple):
         first_step: number of the first of them, for the random streams.
         num_data: [K] float32, N of Equation 8 at each step.
         scale, dynamic_binarization: see `Observations`.
+        weights: [K, places], how often each datapoint counts, 0 for padding, of float32 in training
+            and of float64 in evaluation; `None` where each counts once.
+        cells: [K, devices] int32, in evaluation the number of each device's cell (`cells`), where
+            minibatches are as many cells; `None` in training.
+        num_batches: in evaluation, the number of batches that these cells are.
     """
 
     data: tf.Tensor | None
@@ -40,21 +46,24 @@ class Block(NamedTuple):
     num_data: np.ndarray
     scale: float
     dynamic_binarization: bool
+    weights: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    num_batches: int = 0
 
 
 class RowBatches:
     """Minibatches of an array, in an order that is a function of (seed, step).
 
-    Each epoch goes through a permutation of its own; its last minibatch may be short.
+    Each epoch goes through a permutation of its own; its last minibatch may be short. Rows whose
+    weight is 0 come in none. The weights of the others are divided by their mean, so that the mean
+    over a minibatch estimates the weighted mean over the data without a bias.
 
     Args:
         x: the data.
         batch_size: M.
-        num_data: N of Equation 8; `len(x)` by default.
+        num_data: N of Equation 8; by default the sum of the weights, `len(x)` without.
         shuffle_seed: `None` keeps the rows' order.
         num_devices: M's places are padded to a multiple of it.
-        on_device: hold the data on the device and send row numbers, else send pixels. The
-            compiled loop depends on N when the data are on the device.
         updates_per_batch: how many steps in a row have the same minibatch.
     """
 
@@ -62,25 +71,29 @@ class RowBatches:
         self,
         x: Observations,
         batch_size: int,
-        num_data: int | None,
+        num_data: float | None,
         shuffle_seed: int | None,
         *,
         num_devices: int,
-        on_device: bool,
         updates_per_batch: int = 1,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive, got {batch_size}")
         self._x = x
-        self._batch_size = min(batch_size, len(x))
+        self._weights = x.relative_weights()
+        self._order = self._used = np.arange(len(x), dtype=np.int32)
+        if x.weights is not None:
+            self._order = self._used = self._used[x.weights > 0.0]
+        num_used = len(self._used)
+        self._batch_size = min(batch_size, num_used)
         self._places = round_up(self._batch_size, num_devices)
-        self._num_data = num_data or len(x)
+        self.num_data = x.total_weight
+        self._num_data = num_data or self.num_data
         self._shuffle_seed = shuffle_seed
-        self._data = tf.constant(x.x) if on_device else None
+        self._data = tf.constant(x.x)
         self._updates_per_batch = updates_per_batch
-        self.steps_per_epoch = -(-len(x) // self._batch_size) * updates_per_batch
-        self.max_block = MAX_BLOCK if on_device else pixel_block(x.x[:1].nbytes * self._places)
-        self._epoch, self._order = -1, np.arange(len(x), dtype=np.int32)
+        self.steps_per_epoch = -(-num_used // self._batch_size) * updates_per_batch
+        self._epoch = -1
 
     def next_block(
         self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
@@ -94,7 +107,7 @@ class RowBatches:
             padded_steps: K at most.
         """
         del iterator
-        padded_steps = min(padded_steps, self.max_block)
+        padded_steps = min(padded_steps, MAX_BLOCK)
         num_steps = min(num_steps, padded_steps)
         rows = np.zeros([padded_steps, self._places], np.int32)
         sizes = np.zeros([padded_steps], np.int32)
@@ -103,29 +116,57 @@ class RowBatches:
             # Places behind a short minibatch repeat its rows: of statistics that a network takes of
             # a batch, too, each datapoint is a part.
             rows[i], sizes[i] = np.resize(batch, self._places), len(batch)
-        if self._data is None:
-            values = np.zeros([*rows.shape, *self._x.event_shape], self._x.x.dtype)
-            values[:num_steps] = self._x.x[rows[:num_steps]]
-        else:
-            values = rows
         return make_block(
             self._x,
-            values,
+            rows,
             sizes,
             num_steps=num_steps,
             first_step=first_step,
             batch_size=self._batch_size,
             num_data=self._num_data,
             data=self._data,
+            weights=None if self._weights is None else self._weights[rows],
         )
 
     def _rows(self, step: int) -> np.ndarray:
         epoch, update = divmod(step, self.steps_per_epoch)
         if self._shuffle_seed is not None and epoch != self._epoch:
             generator = numpy_generator(self._shuffle_seed, "epoch order", epoch)
-            self._epoch, self._order = epoch, generator.permutation(len(self._x)).astype(np.int32)
+            self._epoch, self._order = epoch, self._used[generator.permutation(len(self._used))]
         first = update // self._updates_per_batch * self._batch_size
         return self._order[first : first + self._batch_size]
+
+
+class OneBatch:
+    """A minibatch that is given as it is, with the weights it has.
+
+    Args:
+        x: its datapoints.
+        num_data: N of Equation 8, or `None`: the number of datapoints used so far.
+        num_devices: its places are padded to a multiple of it.
+    """
+
+    def __init__(self, x: Observations, num_data: float | None, num_devices: int) -> None:
+        self._x, self._num_data, self._num_devices = x, num_data, num_devices
+
+    def next_block(
+        self, iterator: Any, first_step: int, num_steps: int, padded_steps: int = MAX_BLOCK
+    ) -> Block:
+        """Returns the minibatch as that of step `first_step`."""
+        del iterator, num_steps, padded_steps
+        x, weights = self._x, self._x.weights
+        places = np.arange(round_up(len(x), self._num_devices)) % len(x)
+        values = x.x if weights is None else without_outliers(x.x, weights)
+        return make_block(
+            x,
+            values[places][np.newaxis],
+            np.array([len(x)], np.int32),
+            num_steps=1,
+            first_step=first_step,
+            batch_size=len(x),
+            num_data=self._num_data,
+            weights=None if weights is None else weights[places][np.newaxis],
+        )
 
 
 def samples_seen(
@@ -155,8 +196,9 @@ def make_block(
     num_steps: int,
     first_step: int,
     batch_size: int,
-    num_data: int | None,
+    num_data: float | None,
     data: tf.Tensor | None = None,
+    weights: np.ndarray | None = None,
     part: int = 0,
     num_parts: int = 1,
 ) -> Block:
@@ -171,9 +213,14 @@ def make_block(
         batch_size: M.
         data: where `values` are rows of it.
         num_data: N, or `None` for the number of datapoints used up to each step.
+        weights: [K, places], how often each datapoint counts; of what is behind a minibatch's size
+            they are not used.
         part: which part of the minibatches the values are.
         num_parts: of how many.
     """
+    if weights is not None:
+        is_real = np.arange(values.shape[1]) < sizes[:, np.newaxis]
+        weights = np.where(is_real, weights, 0.0).astype(np.float32)
     seen = (first_step + 1 + np.arange(len(sizes))) * batch_size
     return Block(
         data=data,
@@ -189,6 +236,7 @@ def make_block(
         ),
         scale=x.scale,
         dynamic_binarization=x.dynamic_binarization,
+        weights=weights,
     )
 
 

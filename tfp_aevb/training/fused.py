@@ -1,26 +1,25 @@
 """A Keras model whose `fit` and `evaluate` run many batches inside one compiled loop."""
 
-import contextlib
+import math
+import numbers
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.data.stream import Stream
-from tfp_aevb.graphs import xla_failures_named
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.objectives import Bound, minibatch_bound, negative_log_parameter_prior
-from tfp_aevb.training.averages import WeightAverages
 from tfp_aevb.training.batches import MAX_BLOCK
+from tfp_aevb.training.cells import CELL
 from tfp_aevb.training.devices import mean_over_devices
+from tfp_aevb.training.keras_calls import KerasCalls
+from tfp_aevb.training.keras_objects import Mean
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
-from tfp_aevb.training.monitors import ask_for_each_update, check_monitors
-from tfp_aevb.training.observations import Observations, as_observations, is_array, split_off
-from tfp_aevb.training.sources import Batches, check_readers, evaluation_source, training_source
-from tfp_aevb.training.streams import StreamBatches
+from tfp_aevb.utils.graphs import xla_failures_named
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
 # checkpoints are served in time.
@@ -46,7 +45,14 @@ class NonFiniteBoundError(FloatingPointError):
         self.step = step
 
 
-class FusedModel(WeightAverages, tf_keras.Model):
+class _Holder:
+    """Keeps a variable from Keras, which would put it into checkpoints."""
+
+    def __init__(self, variable: tf.Variable) -> None:
+        self.variable = variable
+
+
+class FusedModel(KerasCalls):
     """Keras training with one compiled loop over batches: the package's only training path.
 
     Each call of the compiled function runs a block of updates: it gathers a minibatch, scales and
@@ -66,22 +72,32 @@ class FusedModel(WeightAverages, tf_keras.Model):
         self,
         *,
         parameter_prior: str | None = None,
-        num_data: int | None = None,
+        num_data: float | None = None,
         seed: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
+        # In float32 whatever the global policy: it would round what `model(x)` is given.
+        super().__init__(dtype="float32", **kwargs)
         if parameter_prior not in (None, "normal"):
             raise ValueError(f"`parameter_prior` must be None or 'normal', got {parameter_prior!r}")
-        if num_data is not None and num_data < 1:
-            raise ValueError(f"`num_data` must be positive, got {num_data}")
-        self.parameter_prior = parameter_prior
-        self.num_data = num_data
-        self.seed = seed
+        if num_data is not None:
+            is_number = isinstance(num_data, numbers.Real) and not isinstance(num_data, bool)
+            if not is_number or not 0 < num_data < math.inf:
+                raise ValueError(f"`num_data` must be a positive number, got {num_data!r}")
+        if not isinstance(seed, numbers.Integral):
+            raise ValueError(f"`seed` must be a whole number, got {seed!r}")
+        self._num_data_holder: _Holder = _Holder(
+            tf.Variable(math.nan, trainable=False, name="num_data")
+        )
+        self.parameter_prior: str | None = parameter_prior
+        self.num_data: float | None = num_data
+        self.seed: int = seed
         # Restores after a non-finite bound: each gives the rest of the run other noise.
-        self.retries = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
+        self.retries: tf.Variable = tf.Variable(0, trainable=False, dtype=tf.int32, name="retries")
         # Sums of nats over datapoints in float64: exact averages over any number of batches.
-        self.averages = [tf_keras.metrics.Mean(name, dtype="float64") for name in METRICS]
+        self.averages: list[tf_keras.metrics.Mean] = [
+            Mean(name, dtype="float64") for name in METRICS
+        ]
 
     @abstractmethod
     def bound(self, x: tf.Tensor, seed: tf.Tensor) -> Bound:
@@ -100,196 +116,16 @@ class FusedModel(WeightAverages, tf_keras.Model):
         """The parameters that `parameter_prior` is a prior of."""
         return self.trainable_variables
 
-    def compile(
-        self,
-        optimizer: Any = "adam",
-        *,
-        jit_compile: bool | str | None = None,
-        steps_per_execution: int | None = None,
-        ema_momentum: float = 0.0,
-        **kwargs,
-    ) -> None:
-        """Configures training.
+    def stated_num_data(self, x: Observations) -> float | None:
+        """Returns N as given to the model for training on `x`; `None` if the data tell it."""
+        del x
+        return self.num_data
 
-        Args:
-            optimizer: a tf_keras optimizer or its name.
-            jit_compile: compile the training loop with XLA; by default yes, wherever XLA suits the
-                model, but for `run_eagerly`; `"auto"` says so too. The same seed draws other random
-                numbers with XLA than without. Evaluation, imputation and all else that compiles
-                what it computes with the model follow it.
-            steps_per_execution: updates, or batches to evaluate, run by one call of the compiled
-                loop; by default as many as take about a second, or in `fit` one if a callback asks
-                to be called at each update. Results do not depend on it.
-            ema_momentum: of an exponential moving average of the weights, which `evaluate` and
-                validation use; see `adopt_averages`. 0: none.
-            **kwargs: `run_eagerly`, for debugging. Losses and metrics are the model's own.
-        """
-        unknown = set(kwargs) - {"run_eagerly"}
-        if unknown:
-            raise ValueError(
-                f"`compile` does not take {', '.join(sorted(unknown))}: "
-                "the loss is minus the bound, the metrics are its terms"
-            )
-        if jit_compile not in (None, "auto", True, False):
-            raise ValueError(f"`jit_compile` must be True, False or 'auto', got {jit_compile!r}")
-        if steps_per_execution is not None and steps_per_execution < 1:
-            raise ValueError(f"`steps_per_execution` must be positive, got {steps_per_execution}")
-        if jit_compile in (None, "auto"):
-            jit_compile = self.suits_xla and not kwargs.get("run_eagerly")
-        self._largest_block = steps_per_execution
-        self._compile_arguments = {
-            "jit_compile": jit_compile,
-            "steps_per_execution": steps_per_execution,
-            "ema_momentum": ema_momentum,
-            **kwargs,
-        }
-        super().compile(
-            optimizer,
-            jit_compile=jit_compile,
-            steps_per_execution=steps_per_execution or 1,
-            **kwargs,
-        )
-        self.optimizer.build(self.trainable_variables)
-        self._start_averages(ema_momentum)
-
-    def get_compile_config(self) -> dict | None:
-        """Returns `compile`'s arguments, for a `.keras` file; `None` before `compile`."""
-        if not self._is_compiled:
-            return None
-        optimizer = tf_keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, **self._compile_arguments}
-
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles as `get_compile_config` describes."""
-        optimizer = tf_keras.saving.deserialize_keras_object(config["optimizer"])
-        if not isinstance(optimizer, tf_keras.optimizers.Optimizer):
-            raise ValueError(f"the optimizer of the config is none but {optimizer!r:.80}")
-        self.compile(**{**config, "optimizer": optimizer})
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        *,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        validation_batch_size: int | None = None,
-        shuffle: bool = True,
-        steps_per_epoch: int | None = None,
-        **kwargs,
-    ) -> tf_keras.callbacks.History:
-        """Trains the model (Algorithm 1); arguments and result are those of `tf_keras.Model.fit`.
-
-        Args:
-            x: array [N, ...event], `Observations`, a `Stream`, or a `tf.data.Dataset` or
-                generator of batches `x` or `(x, anything)`.
-            y: ignored; `fit(x, x)` is `fit(x)`.
-            batch_size: M, for arrays and streams (default 100).
-            validation_split: fraction of `x`, from its end, to validate on.
-            validation_data: to validate on after each epoch; like `x` but no `Stream`, or a tuple
-                that starts so.
-            validation_batch_size: for arrays.
-            shuffle: permute an array's rows anew in each epoch, as a function of (seed, epoch), or
-                the batches of a Keras `Sequence`.
-            steps_per_epoch: updates in an epoch; by default as many as the data give.
-            **kwargs: `epochs`, `callbacks`, `verbose`, `initial_epoch`, `validation_steps`, ...
-
-        The history has `elbo`, the bound, `reconstruction` and `kl`, its terms, and `loss`, minus
-        the bound with what penalises it; with `val_` before them those of the validation data. A
-        name means the same of both, whatever weight training gives the KL term.
-
-        Raises:
-            ValueError: if the data do not fit the model, or a callback follows what is not
-                reported or takes worse values of it for better ones.
-            NonFiniteBoundError: if the bound becomes NaN or infinite.
-        """
-        del y
-        check_readers(x, **kwargs)
-        check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
-        if validation_split:
-            if validation_data is not None:
-                raise ValueError(
-                    "`validation_split` and `validation_data` exclude each other; give one of them"
-                )
-            if not is_array(x):
-                raise ValueError("`validation_split` needs an array; give `validation_data`")
-            rows = as_observations(x, self.allows_missing)
-            x, validation_data = split_off(rows, validation_split)
-        if isinstance(validation_data, tuple):
-            validation_data = validation_data[0]
-        train = training_source(self, x, batch_size or 100, shuffle)
-        self._fitted_num_data = train.num_data
-        steps_per_epoch = steps_per_epoch or train.steps
-        if steps_per_epoch is None and isinstance(x, Stream):
-            raise ValueError("a stream that does not tell its N needs `steps_per_epoch`")
-        uncounted = steps_per_epoch is None and train.has_unknown_length
-        uncounted |= self._largest_block is None and ask_for_each_update(kwargs.get("callbacks"))
-        outer_eval_batches = self._eval_batches
-        if validation_data is not None:
-            held_out = evaluation_source(self, validation_data, validation_batch_size)
-            self._eval_batches, validation_data = held_out.batches, held_out.x
-            if kwargs.get("validation_steps") is None:
-                uncounted |= held_out.has_unknown_length
-        self._train_batches = train.batches
-        if self._is_compiled and not self.optimizer.iterations.numpy():
-            self.restart_averages()  # the weights may have been set since `compile`
-        try:
-            with self._own_blocks(single=True) if uncounted else contextlib.nullcontext():
-                return super().fit(
-                    train.x,
-                    validation_data=validation_data,
-                    steps_per_epoch=steps_per_epoch,
-                    shuffle=shuffle,
-                    **kwargs,
-                )
-        finally:
-            if isinstance(train.batches, StreamBatches):
-                train.batches.close()
-            self._train_batches, self._eval_batches = None, outer_eval_batches
-
-    def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs
-    ) -> Any:
-        """Averages the bound over datapoints; arguments and result as `tf_keras.Model.evaluate`.
-
-        The draws depend on the model's seed and the batch's position alone: evaluating twice gives
-        the same numbers.
-        """
-        del y
-        if kwargs.get("_use_cached_eval_dataset"):
-            with self._own_blocks(), self._averaged_weights():
-                return super().evaluate(x, **kwargs)
-        check_readers(x, **kwargs)
-        outer_eval_batches = self._eval_batches
-        source = evaluation_source(self, x, batch_size)
-        self._eval_batches = source.batches
-        try:
-            uncounted = kwargs.get("steps") is None and source.has_unknown_length
-            with self._own_blocks(single=uncounted), self._averaged_weights():
-                return super().evaluate(source.x, **kwargs)
-        finally:
-            self._eval_batches = outer_eval_batches
-
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Collects `predict_step`'s results; arguments and result as `tf_keras.Model.predict`."""
-        check_readers(args[0] if args else kwargs.get("x"), **kwargs)
-        # Keras' own loop over several steps needs AutoGraph, which fails there under Python 3.13.
-        with self._own_blocks(single=True), xla_failures_named():
-            return super().predict(*args, **kwargs)
-
-    _train_batches: Batches | None = None
-    _eval_batches: Batches | None = None
-    # Steps in a block at most; `None`: as many as take about a second.
-    _largest_block: int | None = None
-    _fitted_num_data: int | None = None
+    # Attributes that compiled loops read when they are made, and not later.
+    _traced: tuple[str, ...] = ("parameter_prior", "seed")
+    _fitted_num_data: float | None = None
     # How many updates in a row an array's minibatch is used for.
     updates_per_batch = 1
-
-    @property
-    def suits_xla(self) -> bool:
-        """Whether XLA is of use to this model."""
-        return True
 
     @property
     def uses_xla(self) -> bool:
@@ -300,45 +136,46 @@ class FusedModel(WeightAverages, tf_keras.Model):
         return bool(self.jit_compile) if self._is_compiled else self.suits_xla
 
     @property
-    def known_num_data(self) -> int | None:
+    def cell_rows(self) -> int:
+        """Rows that evaluation computes at once."""
+        return CELL
+
+    @property
+    def known_num_data(self) -> float | None:
         """N: as given, or else as the data last given to `fit` tell it."""
         return self.num_data or self._fitted_num_data
+
+    def _num_data_at_call(self) -> tf.Tensor | float | None:
+        """Returns `known_num_data`; in a graph as a tensor, which has its value at each call."""
+        if self.known_num_data is None or tf.executing_eagerly():
+            return self.known_num_data
+        return tf.convert_to_tensor(self._num_data_holder.variable)
+
+    train_function: Any
+    test_function: Any
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("num_data", "_fitted_num_data"):
+            self._num_data_holder.variable.assign(self.known_num_data or math.nan)
+        if name in self._traced:  # the compiled loops have the value before
+            self.train_function = self.test_function = None
 
     @property
     def needs_num_data(self) -> bool:
         """Whether the loss depends on N."""
         return self.parameter_prior is not None
 
-    @contextlib.contextmanager
-    def _own_blocks(self, *, single: bool = False) -> Iterator[None]:
-        """Restores the blocks' size afterwards.
-
-        Args:
-            single: steps one by one; Keras has to meet the end of a stream it cannot count.
-        """
-        if self._steps_per_execution is None:  # not compiled: Keras will say so
-            yield
-            return
-        before = self._largest_block, int(self._steps_per_execution.numpy())
-        if single:
-            self._largest_block = 1
-            self._steps_per_execution.assign(1)
-        try:
-            yield
-        finally:
-            self._largest_block = before[0]
-            self._steps_per_execution.assign(before[1])
-
     def make_train_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of updates."""
         if getattr(self, "train_function", None) is None or force:
-            self.train_function: Callable = self._make_function(train=True)
+            self.train_function = self._make_function(train=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable:
         """Returns the function that Keras calls for each block of evaluation batches."""
         if getattr(self, "test_function", None) is None or force:
-            self.test_function: Callable = self._make_function(train=False)
+            self.test_function = self._make_function(train=False)
         return self.test_function
 
     def _make_function(self, train: bool) -> Callable:
@@ -361,17 +198,18 @@ class FusedModel(WeightAverages, tf_keras.Model):
                     break
                 num_steps = int(block.num_steps)
                 with xla_failures_named():
-                    finite_steps = int(run_block(block))
+                    finite_steps = int(run_block(block._replace(num_batches=0)))
                 if finite_steps == BAD_PARAMETERS:
                     raise NonFiniteBoundError(first_step + num_steps, parameter=True)
                 if finite_steps < num_steps:
                     raise self._non_finite(train, first_step + finite_steps)
-                done += num_steps
                 if train:
                     self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
-                    self._fitted_num_data = int(block.num_data[num_steps - 1])
+                    done += num_steps
+                    self._fitted_num_data = float(block.num_data[num_steps - 1])
                 else:
-                    counter.assign_add(num_steps)
+                    done += block.num_batches
+                    counter.assign_add(block.num_batches)
             if self._largest_block is None:
                 self._adapt_block(done, time.perf_counter() - started)
             return {metric.name: metric.result() for metric in self.averages}
@@ -397,25 +235,42 @@ class FusedModel(WeightAverages, tf_keras.Model):
     def minibatch_loss(self, values: tf.Tensor, batch: Minibatch) -> tf.Tensor:
         """Returns minus the mean of `values` [B] nats, penalised by the parameters' prior.
 
+        It is the mean over the minibatch's M datapoints of each one's weight times its value.
         As in Keras, what layers' regularisers and `add_loss` ask for is added as it is, once, to
         the loss of a datapoint.
         """
+        values = tf.cast(values, batch.weights.dtype)
         loss = -minibatch_bound(values, 1.0, batch.weights, batch.size)
         for added in added_losses(self):
-            loss += added / batch.num_devices
+            loss += tf.cast(added / batch.num_devices, loss.dtype)
         if self.parameter_prior:
             penalty = negative_log_parameter_prior(self.penalised_variables)
-            loss += penalty / (batch.num_data * batch.num_devices)
+            loss += tf.cast(penalty / (batch.num_data * batch.num_devices), loss.dtype)
         return loss
 
     def losses_and_gradients(self, batch: Minibatch) -> tuple[tf.Tensor, Bound, list[tf.Tensor]]:
-        """Returns `training_loss` and its gradients with respect to the trainable variables."""
+        """Returns the loss to report, the bound, and the gradients of `training_loss`.
+
+        The gradients are those with respect to the trainable variables.
+        """
         variables = self.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             with layer_calls(self, True, batch.seed):
                 loss, bound = self.training_loss(batch)
-        return loss, bound, tape.gradient(loss, variables)
+                reported = loss
+                if batch.total_weight is not None:
+                    total = self.sum_of_losses(loss, batch)
+                    reported = tf.math.divide_no_nan(total, batch.total_weight)
+        return reported, bound, tape.gradient(loss, variables)
+
+    def sum_of_losses(self, loss: tf.Tensor, batch: Minibatch) -> tf.Tensor:
+        """Returns the sum over a minibatch of its datapoints' losses, each as often as it counts.
+
+        `training_loss`, the mean, divides the weighted sum by M, and has penalties once.
+        """
+        penalty = self.minibatch_loss(tf.zeros_like(batch.weights), batch)
+        return batch.size * (loss - penalty) + batch.total_weight * penalty
 
     def loss_of_evaluation(self, loss: tf.Tensor, bound: Bound, batch: Minibatch) -> tf.Tensor:
         """Returns what evaluation would have for `loss` of a training minibatch, to be reported."""

@@ -6,16 +6,19 @@ and whatever a function calls. What tf_keras keeps to itself is used in this fil
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras
 from tf_keras.src.backend import RandomGenerator
 from tf_keras.src.engine.base_layer_utils import call_context
 
-from tfp_aevb.layers.noise import device_seed
-from tfp_aevb.training.random import stream_key
+from tfp_aevb.distributions.noise import device_seed
+from tfp_aevb.layers.base import DistributionLayer
+from tfp_aevb.utils.seeds import stream_key
 
 
 class _StepGenerator(RandomGenerator):
@@ -86,11 +89,42 @@ def recorded_layers() -> Iterator[list[tf_keras.layers.Layer]]:
         context.enter = enter
 
 
+def layers_that_draw(layers: Iterable[tf_keras.layers.Layer]) -> list[tf_keras.layers.Layer]:
+    """Returns those of `layers` that draw noise of their own, or have a penalty."""
+    return [
+        layer
+        for layer in layers
+        if isinstance(getattr(layer, "_random_generator", None), RandomGenerator)
+        or layer.activity_regularizer is not None
+    ]
+
+
+def one_thread_at_a_time(model: tf_keras.Model) -> contextlib.AbstractContextManager:
+    """Returns a lock, if the model has distribution layers of TFP's own, which keep what goes on.
+
+    Those of this package do not.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, tfp.layers.DistributionLambda) and not isinstance(
+            layer, DistributionLayer
+        ):
+            return threading.RLock()
+    return contextlib.nullcontext()
+
+
+def can_wait() -> bool:
+    """Whether a thread may wait for another; those of a strategy's devices wait by themselves."""
+    context = tf.distribute.get_replica_context()
+    return context is None or context.num_replicas_in_sync == 1
+
+
 def without_parts(
-    layers: list[tf_keras.layers.Layer], known: tf_keras.Model
+    layers: list[tf_keras.layers.Layer],
+    model: tf_keras.Model,
+    others: Sequence[tf_keras.layers.Layer] = (),
 ) -> list[tf_keras.layers.Layer]:
-    """Returns those of `layers` that belong neither to `known` nor to one before them."""
-    seen = {id(layer) for layer in known._flatten_layers()}
+    """Returns those of `layers` that belong neither to the model or `others` nor to one before."""
+    seen = {id(layer) for known in (model, *others) for layer in known._flatten_layers()}
     own = []
     for layer in layers:
         if id(layer) not in seen:

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfp_aevb.graphs import graph_function
-from tfp_aevb.layers.noise import batch_rows, compiled
+from tfp_aevb.data.observations import read_values
+from tfp_aevb.distributions.noise import batch_rows, compiled
 from tfp_aevb.objectives import Bound
 from tfp_aevb.training.batches import Block
 from tfp_aevb.training.layer_calls import layer_calls
-from tfp_aevb.training.observations import read_values
-from tfp_aevb.training.random import step_seeds
-
-if TYPE_CHECKING:
-    from tfp_aevb.training.fused import FusedModel
-
+from tfp_aevb.training.trainable import Trainable
+from tfp_aevb.utils.graphs import graph_function
+from tfp_aevb.utils.seeds import step_seeds
 
 # What a block's function returns if its bounds are finite and a parameter is not.
 BAD_PARAMETERS = -1
@@ -27,13 +24,18 @@ class Minibatch(NamedTuple):
 
     Attributes:
         x: [B, ...event].
-        weights: [B], 1 for a datapoint and 0 for padding.
-        size: M, datapoints in the whole minibatch, scalar.
+        weights: [B], how often each datapoint counts: 1, or its weight; 0 for padding. Of float64
+            in evaluation.
+        size: M, datapoints in the whole minibatch, scalar; 1 in evaluation, which wants sums.
         num_data: N of Equation 8, scalar.
         num_devices: that share the minibatch.
         seed: [2] int32.
         rows: [B] int32, which of an array's rows they are; `None` where the pixels are sent.
         step: updates before this one, scalar int64; `None` in evaluation.
+        is_real: [B], 1 for a datapoint and 0 for padding, where datapoints have weights of their
+            own; `None` where `weights` says it.
+        total_weight: scalar, the sum of the whole minibatch's `weights` where it may be another
+            number than M, else `None`.
     """
 
     x: tf.Tensor
@@ -44,9 +46,20 @@ class Minibatch(NamedTuple):
     seed: tf.Tensor
     rows: tf.Tensor | None = None
     step: tf.Tensor | None = None
+    is_real: tf.Tensor | None = None
+    total_weight: tf.Tensor | None = None
+
+    @property
+    def count(self) -> tf.Tensor:
+        """What the whole minibatch counts: the sum of its weights, or M."""
+        return self.size if self.total_weight is None else self.total_weight
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the share of these rows in the weighted mean of `values` [B], scalar."""
+        return tf.math.divide_no_nan(tf.reduce_sum(self.weights * values), self.count)
 
 
-def block_function(model: "FusedModel", purpose: str) -> Callable[[Block], tf.Tensor]:
+def block_function(model: Trainable, purpose: str) -> Callable[[Block], tf.Tensor]:
     """Returns the function that works through a block.
 
     Args:
@@ -77,16 +90,15 @@ def _run_by(strategy: tf.distribute.Strategy, run: Callable, block: Block) -> tf
 
 
 def _minibatch(
-    model: "FusedModel",
-    purpose: str,
+    model: Trainable,
     block: Block,
     i: tf.Tensor,
     start: tf.Tensor | int,
     num_devices: int,
 ) -> Minibatch:
-    """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`."""
+    """Reads the rows of minibatch `i` from `start` on, for one of `num_devices`, to train on."""
     step = block.first_step + i
-    seeds = step_seeds(model.seed, purpose, step, model.retries)
+    seeds = step_seeds(model.seed, "train", step, model.retries)
     rows = block.places // num_devices
     # Gathered: a slice's place would be a constant for XLA, and each step compile anew.
     values = tf.gather(block.values, i)
@@ -96,41 +108,76 @@ def _minibatch(
     if block.data is not None:
         values = tf.gather(block.data, values)
     binarization = seeds.binarization
-    if purpose == "train" and model.updates_per_batch > 1:  # Monte Carlo EM: all see one x
+    if model.updates_per_batch > 1:  # Monte Carlo EM: all see one x
         shared_by = step - step % model.updates_per_batch
-        binarization = step_seeds(model.seed, purpose, shared_by, model.retries).binarization
+        binarization = step_seeds(model.seed, "train", shared_by, model.retries).binarization
     x = read_values(values, block.scale, block.dynamic_binarization, binarization)
     size = tf.gather(block.sizes, i)
-    weights = tf.cast(start + tf.range(rows) < size, tf.float32)
+    places = start + tf.range(rows)
+    weights = tf.cast(places < size, tf.float32)
     size = tf.cast(size, tf.float32)
     num_data = tf.gather(block.num_data, i)
-    trained_step = step if purpose == "train" else None
-    return Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, trained_step)
+    batch = Minibatch(x, weights, size, num_data, num_devices, seeds.noise, numbers, step)
+    if block.weights is None:
+        return batch
+    own = tf.gather(block.weights, i)
+    return batch._replace(
+        weights=tf.gather(own, places), is_real=weights, total_weight=tf.reduce_sum(own)
+    )
+
+
+def _cell(
+    model: Trainable, block: Block, i: tf.Tensor, device: tf.Tensor | int, num_devices: int
+) -> Minibatch:
+    """Reads one device's cell of minibatch `i`, to evaluate on."""
+    seeds = step_seeds(
+        model.seed, "evaluate", tf.gather(tf.gather(block.cells, i), device), model.retries
+    )
+    rows = block.places // num_devices
+    places = device * rows + tf.range(rows)
+    values = tf.gather(tf.gather(block.values, i), places)
+    x = read_values(values, block.scale, block.dynamic_binarization, seeds.binarization)
+    own = tf.gather(block.weights, i)
+    return Minibatch(
+        x,
+        weights=tf.gather(own, places),
+        size=tf.constant(1.0, tf.float64),
+        num_data=tf.gather(block.num_data, i),
+        num_devices=num_devices,
+        seed=seeds.noise,
+        total_weight=tf.reduce_sum(own),
+    )
 
 
 def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
-    """Sums over datapoints of the loss and of the bound's terms, in float64."""
+    """Sums over datapoints, each as often as it counts, of the loss and the bound's terms."""
     real = batch.weights > 0.0
     parts = [tf.cast(tf.where(real, part, 0.0), tf.float64) for part in bound]
-    return [tf.cast(loss, tf.float64) * tf.cast(batch.size, tf.float64), *map(tf.reduce_sum, parts)]
+    if batch.total_weight is not None:
+        weights = tf.cast(batch.weights, tf.float64)
+        parts = [weights * part for part in parts]
+    return [loss, *map(tf.reduce_sum, parts)]
 
 
 def _step(
-    model: "FusedModel", purpose: str, batch: Minibatch
+    model: Trainable, purpose: str, batch: Minibatch
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Returns the sums of the minibatch and, when training, the gradients."""
     if purpose == "train":
         loss, bound, gradients = model.losses_and_gradients(batch)
         loss = model.loss_of_evaluation(loss, bound, batch)
+        loss = tf.cast(loss, tf.float64) * tf.cast(batch.count, tf.float64)
     else:
         with layer_calls(model, False, batch.seed):
             (loss, bound), gradients = model.training_loss(batch), []
+            loss = model.sum_of_losses(loss, batch)
     return _sums(loss, bound, batch), gradients
 
 
-def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
+def _run_block(model: Trainable, purpose: str, block: Block) -> tf.Tensor:
     def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sums, gradients = _step(model, purpose, _minibatch(model, purpose, block, i, 0, 1))
+        read = _minibatch if purpose == "train" else _cell
+        sums, gradients = _step(model, purpose, read(model, block, i, 0, 1))
         if gradients:
             model.apply_gradients(gradients)
         finite = tf.math.is_finite(sums[0])
@@ -144,7 +191,11 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
         [tf.constant(0), tf.constant(True), *totals],
     )
     steps = tf.range(tf.shape(block.sizes)[0])
-    count = tf.reduce_sum(tf.cast(tf.where(steps < done, block.sizes, 0), tf.float64))
+    if block.weights is None:
+        count = tf.reduce_sum(tf.cast(tf.where(steps < done, block.sizes, 0), tf.float64))
+    else:
+        counts = tf.reduce_sum(tf.cast(block.weights, tf.float64), axis=1)
+        count = tf.reduce_sum(tf.where(steps < done, counts, 0.0))
     for metric, total in zip(model.averages, totals, strict=True):
         metric.total.assign(total)
         metric.count.assign_add(count)
@@ -152,7 +203,7 @@ def _run_block(model: "FusedModel", purpose: str, block: Block) -> tf.Tensor:
 
 
 def _with_parameters_checked(
-    model: "FusedModel", purpose: str, block: Block, done: tf.Tensor
+    model: Trainable, purpose: str, block: Block, done: tf.Tensor
 ) -> tf.Tensor:
     """Returns `done`, or `BAD_PARAMETERS`."""
     if purpose != "train":
@@ -163,14 +214,18 @@ def _with_parameters_checked(
 
 
 def _device_step(
-    model: "FusedModel", purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
+    model: Trainable, purpose: str, block: Block, i: tf.Tensor, device: tf.Tensor
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
-    """Returns one device's sums, gradients and number of datapoints."""
+    """Returns one device's sums, gradients and number of datapoints, each as often as it counts."""
     num_devices = model.distribute_strategy.num_replicas_in_sync
+    if purpose != "train":
+        batch = _cell(model, block, i, device, num_devices)
+        return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
     start = device * (block.places // num_devices)
     with batch_rows(device, start, block.batch_size):
-        batch = _minibatch(model, purpose, block, i, start, num_devices)
-        return *_step(model, purpose, batch), tf.reduce_sum(batch.weights)
+        batch = _minibatch(model, block, i, start, num_devices)
+        weights = batch.weights if block.weights is None else tf.cast(batch.weights, tf.float64)
+        return *_step(model, purpose, batch), tf.reduce_sum(weights)
 
 
 def _summed_over_devices(tensors: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
@@ -192,7 +247,7 @@ def _summed_over_devices(tensors: list[tf.Tensor | None]) -> list[tf.Tensor | No
 
 
 def _run_block_on_devices(
-    model: "FusedModel", purpose: str, device_step: Callable, block: Block
+    model: Trainable, purpose: str, device_step: Callable, block: Block
 ) -> tf.Tensor:
     strategy = model.distribute_strategy
 

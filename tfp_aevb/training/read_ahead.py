@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tfp_aevb.data.batch_parts import batch_parts
+
 READER = "tfp_aevb stream reader"  # the thread's name
 _PATIENCE = 5.0  # seconds that `close` waits for a chunk that is being read
 
@@ -60,7 +62,12 @@ class ReadAhead:
                 chunk = next(self._chunks, None)
                 if chunk is None:
                     return
-                self._parts.append(np.asarray(chunk))
+                rows, weights = batch_parts(chunk)
+                if weights is not None:
+                    raise ValueError(
+                        "a `Stream` takes no weights; give a `tf.data` set of (x, x, weights)"
+                    )
+                self._parts.append(rows)
                 found += len(self._parts[-1])
         except BaseException as error:
             self._error = error

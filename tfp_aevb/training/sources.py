@@ -1,20 +1,22 @@
 """What `fit` and `evaluate` make of their data: minibatches, and what Keras counts steps by."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tf_keras
 
+from tfp_aevb.data.batch_parts import check_target, without_loss
+from tfp_aevb.data.observations import Observations, as_observations, is_array
 from tfp_aevb.data.stream import Stream
+from tfp_aevb.training.arguments import check_batches
 from tfp_aevb.training.batches import RowBatches
+from tfp_aevb.training.cells import ArrayCells
 from tfp_aevb.training.devices import worker_place
-from tfp_aevb.training.observations import as_observations, is_array
 from tfp_aevb.training.streams import IteratorBatches, StreamBatches
-
-if TYPE_CHECKING:
-    from tfp_aevb.training.fused import FusedModel
+from tfp_aevb.training.trainable import Trainable
 
 EVAL_BATCH = 500
-Batches = RowBatches | StreamBatches | IteratorBatches
+Batches = RowBatches | ArrayCells | StreamBatches | IteratorBatches
 
 
 class Source(NamedTuple):
@@ -31,8 +33,38 @@ class Source(NamedTuple):
     batches: Batches
     x: Any
     steps: int | None = None
-    num_data: int | None = None
+    num_data: float | None = None
     has_unknown_length: bool = False
+
+
+def given_data(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Any:
+    """Returns what `fit(x, y, sample_weight=...)` and its kin have to work on.
+
+    Args:
+        model: the model.
+        x: data of any kind that `fit` takes.
+        y: a target, `None` or `x` itself.
+        sample_weight: how often each row of an array counts, or `None`.
+
+    Returns:
+        `x`; an array with weights as `Observations`.
+
+    Raises:
+        ValueError: if there is another target, or weights that cannot be used.
+    """
+    if not is_array(x):
+        if not isinstance(x, Stream):
+            check_batches(x)
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "`y` and `sample_weight` are for arrays; data in batches bring their weights "
+                "along, as (x, x, weights)"
+            )
+        return x
+    check_target(x.x if isinstance(x, Observations) else x, getattr(y, "x", y))
+    if sample_weight is None:
+        return x
+    return as_observations(x, model.allows_missing).weighted(sample_weight)
 
 
 def check_readers(
@@ -69,7 +101,7 @@ def check_readers(
         )
 
 
-def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool) -> Source:
+def training_source(model: Trainable, x: Any, batch_size: int, shuffle: bool) -> Source:
     """Returns the source of training data `x` of any kind that `fit` takes.
 
     Raises:
@@ -97,22 +129,21 @@ def training_source(model: "FusedModel", x: Any, batch_size: int, shuffle: bool)
             raise ValueError(
                 "data in batches do not tell N, which the loss needs; give the model `num_data`"
             )
-        return _iterator_source(model, x, model.num_data)
+        return _iterator_source(model, x, model.num_data, None)
     x = as_observations(x, model.allows_missing)
     model.check_observations(x)
     rows = RowBatches(
         x,
         batch_size,
-        model.num_data,
+        model.stated_num_data(x),
         model.seed if shuffle else None,
         num_devices=num_devices,
-        on_device=True,
         updates_per_batch=model.updates_per_batch,
     )
-    return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, len(x))
+    return Source(rows, _step_numbers(num_devices, None), rows.steps_per_epoch, rows.num_data)
 
 
-def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> Source:
+def evaluation_source(model: Trainable, x: Any, batch_size: int | None) -> Source:
     """Returns the source of data to evaluate on: an array in row order, or batches.
 
     Raises:
@@ -123,28 +154,48 @@ def evaluation_source(model: "FusedModel", x: Any, batch_size: int | None) -> So
             "a `Stream` is for training alone: it has no end; evaluate on an array or a tf.data set"
         )
     if not is_array(x):
-        return _iterator_source(model, x, model.known_num_data)
+        return _iterator_source(model, x, model.known_num_data, model.cell_rows)
     num_devices = model.distribute_strategy.num_replicas_in_sync
     x = as_observations(x, model.allows_missing)
     model.check_observations(x)
-    rows = RowBatches(
-        x,
-        batch_size or EVAL_BATCH,
-        model.known_num_data,
-        None,
-        num_devices=num_devices,
-        on_device=False,
+    cells = ArrayCells(
+        x, batch_size or EVAL_BATCH, model.known_num_data, num_devices, model.cell_rows
     )
-    return Source(rows, _step_numbers(num_devices, rows.steps_per_epoch), rows.steps_per_epoch)
+    return Source(cells, _step_numbers(num_devices, cells.steps), cells.steps)
 
 
-def _iterator_source(model: "FusedModel", x: Any, num_data: int | None) -> Source:
+def _iterator_source(model: Trainable, x: Any, num_data: float | None, cell: int | None) -> Source:
     num_devices = model.distribute_strategy.num_replicas_in_sync
-    batches = IteratorBatches(num_data, model.check_observations, num_devices, model.allows_missing)
+    check, allow_missing = model.check_observations, model.allows_missing
+    batches = IteratorBatches(num_data, check, num_devices, allow_missing, cell)
+    x = _without_loss(x)
     is_unknown = not isinstance(x, tf.data.Dataset) or (
         int(x.cardinality()) == tf.data.experimental.UNKNOWN_CARDINALITY
     )
     return Source(batches, x, has_unknown_length=is_unknown)
+
+
+class _WithoutLoss(tf_keras.utils.Sequence):
+    """A Keras sequence in a form of which Keras drops nothing."""
+
+    def __init__(self, sequence: tf_keras.utils.Sequence) -> None:
+        self._sequence = sequence
+
+    def __len__(self) -> int:
+        return len(self._sequence)
+
+    def __getitem__(self, index: int) -> Any:
+        return without_loss(self._sequence[index])
+
+    def on_epoch_end(self) -> None:
+        self._sequence.on_epoch_end()
+
+
+def _without_loss(x: Any) -> Any:
+    """Returns batches `x` in a form of which Keras drops nothing."""
+    if isinstance(x, tf_keras.utils.Sequence):
+        return _WithoutLoss(x)
+    return map(without_loss, x) if hasattr(x, "__next__") else x
 
 
 def _is_endless(x: Any) -> bool:

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_aevb.data.batch_parts import batch_parts, without_outliers
+from tfp_aevb.data.observations import Observations
 from tfp_aevb.data.stream import Stream, StreamEndedError
 from tfp_aevb.training.batches import MAX_BLOCK, Block, make_block, pixel_block, round_up
-from tfp_aevb.training.observations import Observations
+from tfp_aevb.training.cells import cells_block, most_cells
 from tfp_aevb.training.read_ahead import ReadAhead
 
 Check = Callable[[Observations], None]
@@ -37,7 +39,7 @@ class StreamBatches:
         self,
         stream: Stream,
         batch_size: int,
-        num_data: int | None,
+        num_data: float | None,
         check: Check,
         allow_missing: bool = False,
         *,
@@ -124,20 +126,30 @@ class StreamBatches:
 class IteratorBatches:
     """Minibatches from the iterator that Keras hands over (`tf.data` and its kin).
 
+    A batch is x, (x, x), or with weights (x, x, weights) or (x, None, weights). These are taken as
+    they are: only over the whole data is their mean known.
+
     Args:
         num_data: N of Equation 8, or `None`: the number of datapoints used so far.
         check: called with each block's `Observations`, to refuse what the model cannot take.
         num_devices: M's places are padded to a multiple of it.
         allow_missing: see `Observations`.
+        cell: rows of a cell, to evaluate on; `None` to train on.
+
+    Attributes:
+        only_zeros: whether every datapoint so far had weight 0; `None` before the first.
     """
 
     def __init__(
         self,
-        num_data: int | None,
+        num_data: float | None,
         check: Check,
         num_devices: int,
         allow_missing: bool = False,
+        cell: int | None = None,
     ) -> None:
+        self.only_zeros: bool | None = None
+        self._cell, self._next_row = cell, 0
         self._num_data = num_data
         self._check, self._allow_missing = check, allow_missing
         self._num_devices = num_devices
@@ -158,15 +170,17 @@ class IteratorBatches:
             tf.errors.OutOfRangeError: if the data have ended.
         """
         batches: list[np.ndarray] = []
+        weights: list[np.ndarray | None] = []
         max_block = min(padded_steps, MAX_BLOCK)
         while len(batches) < min(num_steps, max_block):
             try:
-                batch = self._next(iterator)
+                batch, batch_weights = batch_parts(next(iterator))
             except (StopIteration, tf.errors.OutOfRangeError):
                 if not batches:
                     raise
                 break
             batches.append(batch)
+            weights.append(batch_weights)
             # By the largest so far: a short one may lead a block.
             self._batch_size = max(self._batch_size, len(batch))
             row_bytes = batch.nbytes // max(len(batch), 1)
@@ -175,12 +189,19 @@ class IteratorBatches:
         self._check(x)
         # More than `max_block` only where small batches preceded the first large one.
         max_block = max(max_block, len(batches))
+        if self._cell:
+            return self._cells(x, batches, weights, first_step, max_block, self._cell)
         places = round_up(self._batch_size, self._num_devices)
         values = np.zeros([max_block, places, *x.event_shape], x.x.dtype)
         sizes = np.zeros([max_block], np.int32)
+        counts = None if all(w is None for w in weights) else np.zeros([max_block, places])
         for i, batch in enumerate(batches):
             # Places behind a short batch hold datapoints too: zeros may have no density.
             values[i], sizes[i] = np.resize(batch, values.shape[1:]), len(batch)
+            if counts is not None:
+                counts[i, : len(batch)] = 1.0 if weights[i] is None else weights[i]
+                values[i] = without_outliers(values[i], counts[i])
+        self.only_zeros = self.only_zeros is not False and counts is not None and not counts.any()
         return make_block(
             x,
             values,
@@ -189,12 +210,32 @@ class IteratorBatches:
             first_step=first_step,
             batch_size=self._batch_size,
             num_data=self._num_data,
+            weights=counts,
         )
 
-    def _next(self, iterator: Any) -> np.ndarray:
-        element = next(iterator)
-        while isinstance(element, tuple | list):
-            element = element[0]
-        if isinstance(element, tf.distribute.DistributedValues):  # split among the devices
-            return np.concatenate([np.asarray(part) for part in element.values])
-        return np.asarray(element)
+    def _cells(
+        self,
+        x: Observations,
+        batches: list[np.ndarray],
+        weights: list[np.ndarray | None],
+        first_step: int,
+        max_block: int,
+        cell: int,
+    ) -> Block:
+        first_row = self._next_row if first_step else 0
+        self._next_row = first_row + len(x)
+        counts = None
+        if any(w is not None for w in weights):
+            parts = zip(batches, weights, strict=True)
+            counts = np.concatenate([np.ones(len(b)) if w is None else w for b, w in parts])
+        return cells_block(
+            x,
+            x.x if counts is None else without_outliers(x.x, counts),
+            counts,
+            first_row=first_row,
+            most_cells=most_cells(max_block * self._batch_size, cell),
+            num_batches=len(batches),
+            num_data=self._num_data,
+            num_devices=self._num_devices,
+            cell=cell,
+        )

@@ -1,0 +1,1 @@
+"""Distributions of TFP's kind that TFP has not, and row-keyed noise."""

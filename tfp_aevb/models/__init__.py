@@ -1,0 +1,1 @@
+"""The models: what is fitted, by which algorithm."""

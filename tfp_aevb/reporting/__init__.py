@@ -1,5 +1,0 @@
-"""A run in one self-contained web page: `build_report`."""
-
-from tfp_aevb.reporting.build import build_report
-
-__all__ = ["build_report"]

@@ -1,0 +1,1 @@
+"""A run on disk: trained, resumed, drawn and told."""

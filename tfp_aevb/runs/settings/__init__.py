@@ -1,0 +1,1 @@
+"""The settings of a run; does not import TensorFlow."""

@@ -1,5 +1,0 @@
-"""Models whose latents are several, nested and dependent, given as TFP joint distributions."""
-
-from tfp_aevb.structured.model import JointAEVB
-
-__all__ = ["JointAEVB"]

@@ -1,0 +1,1 @@
+"""Plain tools: seeds, graph functions, files, progress lines."""
