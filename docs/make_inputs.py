@@ -52,6 +52,8 @@ def _code(argument: str) -> str:
 def _outcome(row: Row) -> str:
     if row.outcome == "agrees":
         return f"used, as {row.line}"
+    if row.outcome == "warned":
+        return f"used, with a warning: {row.line} ..."
     if row.outcome == "used":
         return "used"
     return f"refused: {row.line} ..." if row.line else "refused in a line"

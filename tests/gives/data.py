@@ -146,31 +146,28 @@ def add_data(table: Table, *, validation: bool = False) -> None:
     for given, (value, line) in WRONG_DATA.items():
         table.refuses(name, given, {name: value}, line)
     masked = np.ma.masked_array(X, np.isnan(GAPS))
-    table.refuses(name, "a masked array with gaps", {name: masked}, "`x`", "B11")
-    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "`x`", "A7")
+    table.refuses(name, "a masked array with gaps", {name: masked}, "`x`")
+    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "`x`")
     zeros = np.zeros(20, np.float32)
     table.refuses(
         name,
         "a dataset whose weights are all 0",
         lambda: {name: batches(X, X, zeros)},
         "weights must not all be 0",
-        "B9",
     )
     table.differs(
         name,
         "a dataset of (x, x, weights)",
         lambda: {name: batches(X, X, HALF)},
         lambda: {name: batches(X)},
-        "B9",
     )
     table.refuses(
         name,
         "a dataset of (x, another target)",
         lambda: {name: batches(X, 1 - X)},
         "the target is not the data",
-        "B10",
     )
-    table.refuses(name, "a dict", {name: {"x": X}}, "", "A5")
+    table.refuses(name, "a dict", {name: {"x": X}}, "")
 
 
 compile_ = Table("compile", AEVB.compile, lambda **options: _compiled(**options))
@@ -187,13 +184,12 @@ def _compiled(optimizer: Any = "sgd", **options: Any) -> Any:
 
 
 compile_.differs("optimizer", "'adam', or 'sgd'", {"optimizer": "adam"}, {"optimizer": "sgd"})
-compile_.refuses("optimizer", "a name that is none", {"optimizer": "adamm"}, "`optimizer` ", "C17")
+compile_.refuses("optimizer", "a name that is none", {"optimizer": "adamm"}, "`optimizer` ")
 compile_.refuses(
     "optimizer",
     "a legacy optimizer",
     lambda: {"optimizer": tf_keras.optimizers.legacy.SGD()},
     "`optimizer` is",
-    "C17",
 )
 compile_.differs("jit_compile", "True", {"jit_compile": True})
 compile_.agrees(
@@ -246,28 +242,25 @@ fit.agrees(
 fit.differs("x", "a `Stream`", lambda: {"x": stream()})
 fit.refuses("x", "nothing", {"x": None}, "`x` is missing")
 fit.agrees("y", "`x` itself", {"y": X})
-fit.refuses("y", "another array", {"y": 1 - X}, "the target is not the data", "B10")
+fit.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
 fit.differs("batch_size", "5, or 20", {"batch_size": 5}, {"batch_size": 20})
 for wrong in (0, -3):
-    fit.refuses("batch_size", str(wrong), {"batch_size": wrong}, "`batch_size` must be", "B11")
+    fit.refuses("batch_size", str(wrong), {"batch_size": wrong}, "`batch_size` must be")
 fit.refuses(
     "batch_size",
     "5, beside a dataset",
     lambda: {"x": batches(X), "batch_size": 5},
     "`batch_size` is for",
-    "B11",
 )
-fit.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF}, waits="B9")
-fit.agrees(
-    "sample_weight", "1 for each row", {"sample_weight": np.ones(20)}, waits="B9", like="no weights"
-)
+fit.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
+fit.agrees("sample_weight", "1 for each row", {"sample_weight": np.ones(20)}, like="no weights")
 for given, value in {
     "-1": -np.ones(20),
     "NaN": HALF * np.nan,
     "of another length": HALF[:5],
 }.items():
-    fit.refuses("sample_weight", given, {"sample_weight": value}, "weights must be", "B9")
-fit.refuses("class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no", "B9")
+    fit.refuses("sample_weight", given, {"sample_weight": value}, "weights must be")
+fit.refuses("class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no")
 fit.differs("validation_split", "0.5", {"validation_split": 0.5})
 for wrong in (0.999, 1.5, -0.5):
     fit.refuses(
@@ -295,7 +288,6 @@ fit.differs(
     "(x, x, weights)",
     {"validation_data": (X, X, HALF)},
     {"validation_data": X},
-    "B9",
 )
 fit.refuses(
     "validation_data",
@@ -359,7 +351,6 @@ fit.refuses(
     "one of Keras 3",
     lambda: {"callbacks": [tf.keras.callbacks.History()]},
     "a callback",
-    "C17",
 )
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     fit.refuses(name, "2", {name: 2}, f"`{name}` is for Keras")
@@ -379,17 +370,16 @@ evaluate.has(
 add_data(evaluate)
 evaluate.refuses("x", "a `Stream`", lambda: {"x": stream()}, "a `Stream` is for training alone")
 evaluate.agrees("y", "`x` itself", {"y": X})
-evaluate.refuses("y", "another array", {"y": 1 - X}, "the target is not the data", "B10")
+evaluate.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
 evaluate.agrees(
     "batch_size",
     "7, or 20",
     {"batch_size": 7},
     {"batch_size": 20},
-    "C20",
     like="any other: noise is a row's own",
 )
-evaluate.refuses("batch_size", "0", {"batch_size": 0}, "`batch_size` must be", "B11")
-evaluate.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF}, waits="B9")
+evaluate.refuses("batch_size", "0", {"batch_size": 0}, "`batch_size` must be")
+evaluate.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
 evaluate.differs("steps", "1", {"batch_size": 5, "steps": 1}, {"batch_size": 5})
 evaluate.differs("verbose", "2", {"verbose": 2})
 evaluate.differs(
@@ -430,6 +420,8 @@ observations = Table(
 )
 observations.differs("x", "other rows", {"x": 1 - X})
 observations.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN or infinite values")
+observations.differs("weights", "0 for half of the rows", {"weights": HALF})
+observations.refuses("weights", "-1", {"weights": -np.ones(20)}, "weights must be")
 observations.agrees("scale", "255 for 0 and 255", {"x": X * 255, "scale": 255.0})
 observations.refuses("scale", "0", {"scale": 0.0}, "`scale` must be positive and finite")
 observations.differs(

@@ -75,17 +75,17 @@ OTHERS: dict[str, Any] = {
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "allow_grey": [],
     "concentration": [(0.0, "`concentration` must be")],
-    "filters": [((0,), "`filters` must be positive")],
-    "hidden_units": [((5, 0), "`hidden_units` and the output size must be positive")],
+    "filters": [((0,), "`filters` must be")],
+    "hidden_units": [((5, 0), "`hidden_units` must be whole numbers")],
     "image_shape": [((4,), "`image_shape` must be (H, W) or (H, W, C)")],
     "kind": [("far", "`kind` must be one of")],
     "latent_dim": [(0, "")],
     "mean": [("cubic", "`mean` must be 'linear' or 'sigmoid'")],
-    "num_categories": [(1, "`num_categories` must be at least 2")],
+    "num_categories": [(1, "`num_categories` must be")],
     "num_components": [(0, "`num_components` must be")],
     "num_inputs": [(9, "`num_inputs` must be from 1 to")],
     "num_steps": [(0, "`num_steps` must be")],
-    "rank": [(0, "`rank` must be 1 to `latent_dim`"), (3, "`rank` must be 1 to `latent_dim`")],
+    "rank": [(0, "`rank` must be"), (3, "`rank` must be 1 to `latent_dim`")],
     "support": [("somewhere", "`support` must be")],
     "variance": [(0.0, "a fixed `variance` must be"), ("odd", "`variance` must be 'per_pixel'")],
 }
@@ -150,7 +150,7 @@ def add(name: str) -> None:
             )
             table.refuses(argument, "a text", {argument: lambda size: "dense"}, "`network` must be")
         elif argument == "params_per_element":
-            table.refuses(argument, "2", {argument: 2}, "", "C15")
+            table.refuses(argument, "2", {argument: 2}, "")
         else:
             table.differs(argument, f"{OTHERS[argument]!r:.40}", {argument: OTHERS[argument]})
         for wrong, line in WRONG.get(argument, []):

@@ -10,17 +10,13 @@ any nest. A row that gives nothing else compares with what comes of no arguments
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-
-# Items of the issue whose rows wait for other work: they fail until it is there.
-WAITS_FOR = frozenset(
-    {"A1", "A2", "A3", "A4", "A5", "A7", "B9", "B10", "B11", "C15", "C16", "C17", "C20"}
-)
 
 ERRORS = (ValueError, TypeError, NotImplementedError, FileNotFoundError)
 Given = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -33,10 +29,9 @@ class Row(NamedTuple):
         function: what it is given to.
         argument: its name.
         given: what is given, in words.
-        outcome: `used`, `agrees` (used, with the same result as another way) or `refused`.
+        outcome: `used`, `agrees` (used, with the same result as another way), `warned` or `refused`.
         line: how the line begins by which it is refused; or what it agrees with.
         try_it: returns what came of it: for `used` and `agrees` of two ways.
-        waits: the item of the issue it waits for.
     """
 
     function: str
@@ -45,7 +40,6 @@ class Row(NamedTuple):
     outcome: str
     line: str
     try_it: Callable[[], Any]
-    waits: str = ""
 
 
 class Table:
@@ -67,11 +61,9 @@ class Table:
         self._plain: Any = None
         Table.everything.append(self)
 
-    def differs(
-        self, argument: str, given: str, first: Given, second: Given | None = None, waits: str = ""
-    ) -> None:
+    def differs(self, argument: str, given: str, first: Given, second: Given | None = None) -> None:
         """Adds a row of an argument whose value changes the result."""
-        self._add(argument, given, "used", "", lambda: self._pair(first, second), waits)
+        self._add(argument, given, "used", "", lambda: self._pair(first, second))
 
     def agrees(
         self,
@@ -79,16 +71,19 @@ class Table:
         given: str,
         first: Given,
         second: Given | None = None,
-        waits: str = "",
         *,
         like: str = "an array",
     ) -> None:
         """Adds a row of what gives the same result as another way."""
-        self._add(argument, given, "agrees", like, lambda: self._pair(first, second), waits)
+        self._add(argument, given, "agrees", like, lambda: self._pair(first, second))
 
-    def refuses(self, argument: str, given: str, what: Given, line: str, waits: str = "") -> None:
+    def refuses(self, argument: str, given: str, what: Given, line: str) -> None:
         """Adds a row of what is refused by a line that begins so."""
-        self._add(argument, given, "refused", line, lambda: self._of(what), waits)
+        self._add(argument, given, "refused", line, lambda: self._of(what))
+
+    def warns(self, argument: str, given: str, what: Given, line: str) -> None:
+        """Adds a row of what is used with a warning that begins so."""
+        self._add(argument, given, "warned", line, lambda: self._warned(what))
 
     def has(self, *arguments: str) -> None:
         """Names further arguments that the function takes, beyond those of its signature."""
@@ -104,6 +99,12 @@ class Table:
 
     def _of(self, given: Given) -> Any:
         return self.call(**(given() if callable(given) else given))
+
+    def _warned(self, given: Given) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._of(given)
+        return [str(warning.message) for warning in caught]
 
     def _pair(self, first: Given, second: Given | None) -> tuple[Any, Any]:
         if second is not None:

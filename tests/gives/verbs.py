@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.gives.table import Row, Table
 from tfp_aevb.commands import flags as flags_lib
 from tfp_aevb.commands.main import VERBS, main
-from tfp_aevb.reporting.build import ReportOptions
+from tfp_aevb.runs.report.build import ReportOptions
 
 PACKAGE = Path(inspect.getfile(flags_lib)).parents[1]
 # Where settings are defined, checked and compared, which is no use of them.
-RECORDS = ("config.py", "checks.py", "parts.py")
+RECORDS = ("record.py", "effects.py", "config.py", "rules.py", "choices.py", "part_rules.py")
 # Read through another name.
 THROUGH = {
     "support": {"likelihood", "categories"},
