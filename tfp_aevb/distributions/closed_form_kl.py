@@ -79,9 +79,12 @@ def _factors(distribution: tfd.Distribution) -> tfd.Distribution | None:
         return tfd.Normal(inner.mean(), inner.stddev()) if _is_diagonal(inner) else None
     if isinstance(inner, kinds.TransformedDistribution):
         base = _factors(inner.distribution)
-        for bijector, kind in ((tfb.Exp(), tfd.LogNormal), (tfb.Sigmoid(), tfd.LogitNormal)):
-            if isinstance(base, tfd.Normal) and inner.bijector == bijector:
-                return kind(base.loc, base.scale)
+        if isinstance(base, tfd.Normal):
+            if inner.bijector == tfb.Exp():
+                return tfd.LogNormal(base.loc, base.scale)
+            is_sigmoid = isinstance(inner.bijector, tfb.Sigmoid)
+            if is_sigmoid and inner.bijector.parameters.get("low") is None:
+                return tfd.LogitNormal(base.loc, base.scale)
     return inner if inner.event_shape.rank == 0 else None
 
 

@@ -71,6 +71,11 @@ def _current_rows() -> _Rows | None:
     return getattr(_local, "rows", None)
 
 
+def noise_is_by_row() -> bool:
+    """Whether draws made here are those of some rows of a minibatch: inside `batch_rows`."""
+    return _current_rows() is not None
+
+
 def _kept(rows: _Rows, count: tf.Tensor) -> tf.Tensor:
     """The rows of this device; what is behind the last is padding, whose noise is not used."""
     return tf.minimum(rows.start + tf.range(count), rows.total - 1)

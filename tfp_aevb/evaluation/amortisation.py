@@ -78,7 +78,7 @@ def inference_gaps(
             raise ValueError(f"`{name}` must be at least 1, got {value}")
     if isinstance(model, FullVB):
         raise NotImplementedError("the decoder's parameters are random: there is no one p(x|z)")
-    x = tf.cast(x, tf.float32)
+    x = tf.cast(model.arrange(x), tf.float32)
     posterior = bare(model.encode(x))
     fit_seed, draw_seed = tf.unstack(tfp.random.split_seed(as_seed(seed), n=2))
     refined = refine_posterior(

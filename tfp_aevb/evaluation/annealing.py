@@ -85,7 +85,7 @@ def annealed_log_prob(
     start_seed, chain_seed, pilot_start_seed, pilot_seed = tf.unstack(
         tfp.random.split_seed(as_seed(seed), n=4)
     )
-    x = tf.cast(x, tf.float32)
+    x = tf.cast(model.arrange(x), tf.float32)
     posterior, space = model.encode(x), Unconstrained(model, x)
     stddev = space.stddev(posterior)  # [B, K]
 

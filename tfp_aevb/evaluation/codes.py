@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfp_aevb.data import npy
 from tfp_aevb.data.arrays import compact_array, one_line
 from tfp_aevb.data.binarize import binarize_pixels
-from tfp_aevb.data.observations import Observations, read_values
+from tfp_aevb.data.observations import Observations, as_observations, read_values
 from tfp_aevb.distributions.noise import compiled
 from tfp_aevb.models.aevb import AEVB, posterior_moments
 from tfp_aevb.utils.files import write_atomically
@@ -59,9 +59,10 @@ def encode_batches(model: AEVB, parts: Iterable[Observations], *, seed: int = 0)
             step += 1
 
 
-def encode_all(model: AEVB, x: Observations, *, seed: int = 0) -> Codes:
-    """Returns the codes of all of `x`; see `encode_batches`."""
-    return _joined(encode_batches(model, [x], seed=seed))
+def encode_all(model: AEVB, x: Any, *, seed: int = 0) -> Codes:
+    """Returns the codes of all of `x`, an array in any form; see `encode_batches`."""
+    rows = as_observations(model.arrange(x), model.allows_missing)
+    return _joined(encode_batches(model, [rows], seed=seed))
 
 
 def padded_batches(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -85,7 +85,7 @@ def gradient_variance(
     for name, value, least in (("num_draws", num_draws, 3), ("num_samples", num_samples, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}")
-    x, first_seed = tf.cast(x, tf.float32), as_seed(seed)
+    x, first_seed = tf.cast(model.arrange(x), tf.float32), as_seed(seed)
     groups = _parameters(model, x)
 
     def gradients(i: tf.Tensor) -> list[tf.Tensor]:

@@ -77,6 +77,7 @@ def sample_posterior(
         ValueError: if `burn_in` is negative, or another number is not positive.
     """
     settings = _checked(num_draws, num_chains, burn_in, thinning, num_leapfrog_steps)
+    x = model.arrange(x)
     space, posterior = Unconstrained(model, x), model.encode(x)
 
     def draw() -> PosteriorDraws:
@@ -242,6 +243,7 @@ def hmc_log_prob(
         )
     per_chain = num_samples // num_chains
     settings = _checked(2 * per_chain, num_chains, burn_in, thinning, num_leapfrog_steps)
+    x = model.arrange(x)
     space, posterior = Unconstrained(model, x), model.encode(x)
 
     def estimate() -> HmcEstimate:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfp_aevb.models.aevb import AEVB
+from tfp_aevb.objectives.draws import draw, exact_at_draws
 from tfp_aevb.utils.graphs import in_graph
 from tfp_aevb.utils.seeds import as_seed
 
@@ -66,8 +67,8 @@ def importance_log_prob(
     Raises:
         ValueError: if `num_samples` or `chunk` is less than 1, or `x` does not fit the model.
     """
-    x = tf.cast(x, tf.float32)
-    posterior, prior = model.encode(x), model.prior_given(x)
+    x = tf.cast(model.arrange(x), tf.float32)
+    posterior, prior = map(exact_at_draws, (model.encode(x), model.prior_given(x)))
     known_samples = tf.get_static_value(num_samples)
     for name, value in (("num_samples", known_samples), ("chunk", chunk)):
         if value is not None and value < 1:
@@ -80,10 +81,10 @@ def importance_log_prob(
         i: tf.Tensor, peak: tf.Tensor, total: tf.Tensor, squares: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         chunk_seed = tf.random.experimental.stateless_fold_in(seed, i)
-        z = posterior.sample(size, seed=chunk_seed)
+        z, log_q = draw(posterior, size, chunk_seed)
         parameter_seed = tf.random.experimental.stateless_fold_in(chunk_seed, 1)
         log_weights = model.log_likelihood(x, z, parameter_seed)
-        log_weights += prior.log_prob(z) - posterior.log_prob(z)
+        log_weights += prior.log_prob(z) - log_q
         log_weights = tf.ensure_shape(log_weights, [None, x.shape[0]])  # [size, B]
         wanted = i * size + tf.range(size) < num_samples
         log_weights = tf.where(wanted[:, tf.newaxis], log_weights, -math.inf)

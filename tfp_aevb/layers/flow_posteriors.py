@@ -8,6 +8,7 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.bijectors import OpenSigmoid
 from tfp_aevb.distributions.noise import (
     DiagonalGaussian,
     LowRankGaussian,
@@ -26,7 +27,7 @@ LARGEST_FACTOR = 30.0
 LARGEST_LOC = 1e4
 BOUNDED_LOC = 8.0
 BOUNDED_LOG_VARIANCE = (-14.0, 2.0 * math.log(2.0))
-CONSTRAINTS = {"unit": tfb.Sigmoid, "positive": tfb.Exp, "simplex": Softmax}
+CONSTRAINTS = {"unit": OpenSigmoid, "positive": tfb.Exp, "simplex": Softmax}
 
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)

@@ -247,7 +247,7 @@ class AEVB(FusedModel):
 
     def _fold(self, decoder: ConditionalDistribution, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Folds the sample axis into the batch around `decoder`, so that any network will do."""
-        x = with_event_shape(tf.cast(x, tf.float32), self.event_shape)
+        x = with_event_shape(tf.cast(self.arrange(x), tf.float32), self.event_shape)
         z = as_latents(z, self.latent_dim)
         check_draws(z, x)
         num_samples = tf.shape(z)[0] if z.shape[0] is None else z.shape[0]
@@ -418,7 +418,7 @@ class AEVB(FusedModel):
         check_data(x, self.event_shape, self.decoder, self.allows_missing)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
-        x = as_datapoints(x, self.allows_missing)
+        x = as_datapoints(self.arrange(x), self.allows_missing)
         return with_event_shape(x, self.event_shape)
 
     def get_config(self) -> dict:

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.importance_weighted import Draws, check_several, weighted_bound
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
 
@@ -27,6 +28,7 @@ DIVERGENCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 
+@exactly
 def f_divergence(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -66,10 +68,9 @@ def f_divergence(
         )
     check_several("f_divergence", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
-    log_q = posterior.log_prob(z)
+    z, log_q = draw(posterior, num_samples, seed)
     # At stopped draws only p's parameters have a gradient; XLA computes the values once.
-    fixed = tf.stop_gradient(z)
+    fixed = through(posterior, z, tf.stop_gradient)
     held = Draws(fixed, log_likelihood(fixed), prior.log_prob(fixed), tf.stop_gradient(log_q))
     bound = weighted_bound(held)
     # Without that gradient, what is left is along the draws: q's alone.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.sgvb import Bound, LogLikelihood, check_reparameterized
 from tfp_aevb.utils.counts import check_count
 
@@ -31,6 +32,7 @@ class Draws(NamedTuple):
         return self.reconstruction + self.log_prior - self.log_q
 
 
+@exactly
 def importance_weighted(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -58,10 +60,11 @@ def importance_weighted(
     """
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
-    return weighted_bound(draws_at(z, posterior, prior, log_likelihood))
+    z, log_q = draw(posterior, num_samples, seed)
+    return weighted_bound(draws_at(z, log_q, prior, log_likelihood))
 
 
+@exactly
 def sticking_the_landing(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -76,14 +79,14 @@ def sticking_the_landing(
     """
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
-    draws = draws_at(z, posterior, prior, log_likelihood)
-    draws = draws._replace(log_q=_path_only(draws.log_q, posterior, z))
+    z, log_q = draw(posterior, num_samples, seed)
+    draws = draws_at(z, _path_only(log_q, posterior, z), prior, log_likelihood)
     reconstruction = tf.reduce_mean(draws.reconstruction, axis=0)
     elbo = tf.reduce_mean(draws.log_weights, axis=0)
     return Bound(elbo, reconstruction, reconstruction - elbo)
 
 
+@exactly
 def doubly_reparameterized(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -99,15 +102,15 @@ def doubly_reparameterized(
     """
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
     into_z = _GradientScale()
-    z = into_z(z)
-    draws = draws_at(z, posterior, prior, log_likelihood)
-    draws = draws._replace(log_q=_path_only(draws.log_q, posterior, z))
+    z = through(posterior, posterior.sample(num_samples, seed=seed), into_z)
+    log_q = _path_only(posterior.log_prob(z), posterior, z)
+    draws = draws_at(z, log_q, prior, log_likelihood)
     into_z.scale = tf.nn.softmax(draws.log_weights, axis=0)[..., tf.newaxis]  # [K, B, 1]
     return weighted_bound(draws)
 
 
+@exactly
 def vimco(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -124,8 +127,8 @@ def vimco(
         ValueError: if K is 1, where there are no others.
     """
     check_several("vimco", num_samples)
-    z = tf.stop_gradient(posterior.sample(num_samples, seed=seed))
-    draws = draws_at(z, posterior, prior, log_likelihood)
+    z = through(posterior, posterior.sample(num_samples, seed=seed), tf.stop_gradient)
+    draws = draws_at(z, posterior.log_prob(z), prior, log_likelihood)
     log_weights = tf.stop_gradient(draws.log_weights)  # [K, B]
     count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
     # Where K, a tensor, is 1: no baseline, which leaves the value L_1 and the plain score function.
@@ -140,6 +143,7 @@ def vimco(
     return bound._replace(elbo=bound.elbo + score - tf.stop_gradient(score))
 
 
+@exactly
 def reweighted_wake_sleep(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -157,8 +161,8 @@ def reweighted_wake_sleep(
         ValueError: if K is 1, where each weight is 1 and q's gradient has mean zero.
     """
     check_several("rws", num_samples)
-    z = tf.stop_gradient(posterior.sample(num_samples, seed=seed))
-    draws = draws_at(z, posterior, prior, log_likelihood)
+    z = through(posterior, posterior.sample(num_samples, seed=seed), tf.stop_gradient)
+    draws = draws_at(z, posterior.log_prob(z), prior, log_likelihood)
     shares = tf.stop_gradient(tf.nn.softmax(draws.log_weights, axis=0))
     # `weighted_bound` gives q the gradient -sum(shares d log q): twice its negative turns it.
     turned = 2.0 * tf.reduce_sum(shares * draws.log_q, axis=0)
@@ -166,6 +170,7 @@ def reweighted_wake_sleep(
     return bound._replace(elbo=bound.elbo + turned - tf.stop_gradient(turned))
 
 
+@exactly
 def renyi(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -197,8 +202,8 @@ def renyi(
         raise ValueError(f"`alpha` must be in [0, 1], where the value is a bound, got {alpha}")
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    z = posterior.sample(num_samples, seed=seed)
-    return weighted_bound(draws_at(z, posterior, prior, log_likelihood), 1.0 - alpha)
+    z, log_q = draw(posterior, num_samples, seed)
+    return weighted_bound(draws_at(z, log_q, prior, log_likelihood), 1.0 - alpha)
 
 
 def check_several(objective: str, num_samples: int | tf.Tensor) -> None:
@@ -209,13 +214,10 @@ def check_several(objective: str, num_samples: int | tf.Tensor) -> None:
 
 
 def draws_at(
-    z: tf.Tensor,
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    log_likelihood: LogLikelihood,
+    z: tf.Tensor, log_q: tf.Tensor, prior: tfd.Distribution, log_likelihood: LogLikelihood
 ) -> Draws:
-    """Returns the log densities at draws `z` [K, B, J]."""
-    return Draws(z, log_likelihood(z), prior.log_prob(z), posterior.log_prob(z))
+    """Returns the log densities at draws `z` [K, B, J], of which q's is known."""
+    return Draws(z, log_likelihood(z), prior.log_prob(z), log_q)
 
 
 def weighted_bound(draws: Draws, power: float = 1.0) -> Bound:
@@ -252,7 +254,7 @@ def _path_only(log_q: tf.Tensor, posterior: tfd.Distribution, z: tf.Tensor) -> t
     The derivative at a fixed z is subtracted, rather than q made again of stopped parameters: this
     serves any q, a flow with networks of its own included.
     """
-    at_fixed_z = posterior.log_prob(tf.stop_gradient(z))
+    at_fixed_z = posterior.log_prob(through(posterior, z, tf.stop_gradient))
     return log_q - (at_fixed_z - tf.stop_gradient(at_fixed_z))
 
 

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions.closed_form_kl import closed_form_kl
+from tfp_aevb.objectives.draws import exactly, through
 from tfp_aevb.objectives.sums import total
 from tfp_aevb.utils.counts import check_count
 
@@ -27,6 +28,7 @@ class Bound(NamedTuple):
     kl: tf.Tensor
 
 
+@exactly
 def sgvb_a(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -51,9 +53,23 @@ def sgvb_a(
     Raises:
         ValueError: if q is not reparameterised, so that its gradient would be wrong.
     """
+    check_count("num_samples", num_samples)
     check_reparameterized(posterior)
-    estimator = tfp.vi.GradientEstimators.REPARAMETERIZATION
-    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+    reconstructions = []
+
+    def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
+        reconstructions.append(log_likelihood(z))
+        return reconstructions[-1] + prior.log_prob(z)
+
+    loss = tfp.vi.monte_carlo_variational_loss(
+        target_log_prob,
+        posterior,
+        sample_size=num_samples,
+        gradient_estimator=tfp.vi.GradientEstimators.REPARAMETERIZATION,
+        seed=seed,
+    )  # [B]
+    reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
+    return Bound(-loss, reconstruction, reconstruction + loss)
 
 
 def sgvb_b(
@@ -82,6 +98,7 @@ def sgvb_b(
     return Bound(reconstruction - kl, reconstruction, kl)
 
 
+@exactly
 def score_function(
     posterior: tfd.Distribution,
     prior: tfd.Distribution,
@@ -94,8 +111,16 @@ def score_function(
     The paper calls this estimator's variance impractical; it is here so that it can be shown. Its
     value is that of `sgvb_a`; it also serves posteriors that are not reparameterised.
     """
-    estimator = tfp.vi.GradientEstimators.SCORE_FUNCTION
-    return _monte_carlo_bound(posterior, prior, log_likelihood, num_samples, seed, estimator)
+    check_count("num_samples", num_samples)
+    # As `tfp.vi` has it, but for q's density at its draws, of which it takes an inverse.
+    z = posterior.sample(num_samples, seed=tfp.random.split_seed(seed, n=2)[0])
+    z = through(posterior, z, tf.stop_gradient)
+    reconstruction = log_likelihood(z)  # [L, B]
+    terms = reconstruction + prior.log_prob(z) - posterior.log_prob(z)
+    log_q = posterior.log_prob(z)
+    elbo = tf.reduce_mean(terms * tf.exp(log_q - tf.stop_gradient(log_q)), axis=0)
+    reconstruction = tf.reduce_mean(reconstruction, axis=0)
+    return Bound(elbo, reconstruction, reconstruction - elbo)
 
 
 def evidence_bound(
@@ -167,32 +192,6 @@ def negative_log_parameter_prior(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
     1/2 sum{ w^2 }: divided by N, the weight decay of the per-datapoint loss. Scalar, nats.
     """
     return 0.5 * tf.add_n([total(tf.square(tf.cast(w, tf.float32))) for w in parameters])
-
-
-def _monte_carlo_bound(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    log_likelihood: LogLikelihood,
-    num_samples: int,
-    seed: tf.Tensor | None,
-    gradient_estimator: tfp.vi.GradientEstimators,
-) -> Bound:
-    check_count("num_samples", num_samples)
-    reconstructions = []
-
-    def target_log_prob(z: tf.Tensor) -> tf.Tensor:  # [L, B, J] -> [L, B]
-        reconstructions.append(log_likelihood(z))
-        return reconstructions[-1] + prior.log_prob(z)
-
-    loss = tfp.vi.monte_carlo_variational_loss(
-        target_log_prob,
-        posterior,
-        sample_size=num_samples,
-        gradient_estimator=gradient_estimator,
-        seed=seed,
-    )  # [B]
-    reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
-    return Bound(-loss, reconstruction, reconstruction + loss)
 
 
 def _name(distribution: tfd.Distribution) -> str:

@@ -107,9 +107,7 @@ def check_batches(x: Any) -> None:
     if isinstance(x, kinds) or hasattr(x, "__next__"):
         return
     advice = "give an array, `Observations`, a `Stream`, a `tf.data.Dataset` or a generator"
-    if isinstance(x, dict):
-        advice = "give the array that the model has, as by `x['image']`"
-    elif hasattr(x, "__iter__"):
+    if hasattr(x, "__iter__"):
         advice = "give `iter(x)`, if that gives batches"
     raise ValueError(f"`x` must be data, got {type(x).__name__}; {advice}")
 

@@ -19,6 +19,7 @@ from tfp_aevb.training.keras_calls import KerasCalls
 from tfp_aevb.training.keras_objects import Mean
 from tfp_aevb.training.layer_calls import added_losses, layer_calls
 from tfp_aevb.training.loops import BAD_PARAMETERS, Minibatch, block_function
+from tfp_aevb.training.non_finite import bad_parameters, unsound_terms
 from tfp_aevb.utils.graphs import xla_failures_named
 
 # A compiled block of steps returns to Python about once a second, so that signals, progress and
@@ -34,13 +35,19 @@ class NonFiniteBoundError(FloatingPointError):
         step: the number of updates before it; the next one met it, if it was met in training.
         evaluation: `validation` or `evaluation`, if it was met in one.
         parameter: whether a parameter was found so, which the bound need not show.
+        found: what is known of the reason; see `unsound_terms`.
     """
 
-    def __init__(self, step: int, evaluation: str = "", *, parameter: bool = False) -> None:
+    def __init__(
+        self, step: int, evaluation: str = "", *, parameter: bool = False, found: str = ""
+    ) -> None:
         which = "a parameter" if parameter else f"the {evaluation} bound".replace("  ", " ")
+        advice = "lower the learning rate, or check the data and the model's scales"
+        if "an end of where z may be" in found:
+            advice = "keep q away from it, as by bounds on what its network gives, or " + advice
         super().__init__(
-            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; lower "
-            "the learning rate, or check the data and the model's scales"
+            f"{which} became NaN or infinite at step {step if evaluation else step + 1}; "
+            f"{f'{found}: ' if found else ''}{advice}"
         )
         self.step = step
 
@@ -179,7 +186,8 @@ class FusedModel(KerasCalls):
         return self.test_function
 
     def _make_function(self, train: bool) -> Callable:
-        run_block = block_function(self, "train" if train else "evaluate")
+        purpose = "train" if train else "evaluate"
+        run_block = block_function(self, purpose)
 
         def keras_function(iterator: Any) -> dict[str, tf.Tensor]:
             source = self._train_batches if train else self._eval_batches
@@ -200,9 +208,13 @@ class FusedModel(KerasCalls):
                 with xla_failures_named():
                     finite_steps = int(run_block(block._replace(num_batches=0)))
                 if finite_steps == BAD_PARAMETERS:
-                    raise NonFiniteBoundError(first_step + num_steps, parameter=True)
+                    names = ", ".join(bad_parameters(self)[:3])
+                    raise NonFiniteBoundError(first_step + num_steps, parameter=True, found=names)
                 if finite_steps < num_steps:
-                    raise self._non_finite(train, first_step + finite_steps)
+                    found = unsound_terms(
+                        self, "train" if train else "evaluate", block, finite_steps
+                    )
+                    raise self._non_finite(train, first_step + finite_steps, found)
                 if train:
                     self._train_counter.assign_add(num_steps)  # by which Keras' callbacks count
                     done += num_steps
@@ -216,11 +228,11 @@ class FusedModel(KerasCalls):
 
         return keras_function
 
-    def _non_finite(self, train: bool, step: int) -> NonFiniteBoundError:
+    def _non_finite(self, train: bool, step: int, found: str) -> NonFiniteBoundError:
         if train:
-            return NonFiniteBoundError(step)
+            return NonFiniteBoundError(step, found=found)
         what = "evaluation" if self._train_batches is None else "validation"
-        return NonFiniteBoundError(int(self.optimizer.iterations.numpy()), what)
+        return NonFiniteBoundError(int(self.optimizer.iterations.numpy()), what, found=found)
 
     def training_loss(self, batch: Minibatch) -> tuple[tf.Tensor, Bound]:
         """Returns the scalar that training differentiates, and the bound it reports.

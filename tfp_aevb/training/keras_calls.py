@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfp_aevb.data.batch_parts import batch_parts, split_parts
+from tfp_aevb.data.batch_parts import batch_parts
 from tfp_aevb.data.host_arrays import as_datapoints, as_float32
 from tfp_aevb.data.observations import Observations, as_observations, is_array, split_off
 from tfp_aevb.data.stream import Stream
@@ -20,6 +20,7 @@ from tfp_aevb.training.arguments import (
     check_fit,
     check_overrides,
 )
+from tfp_aevb.training.arranging import arranged_pair, arranged_parts, refuse_names
 from tfp_aevb.training.batches import OneBatch
 from tfp_aevb.training.cells import ArrayCells
 from tfp_aevb.training.compiling import Compiled
@@ -92,6 +93,7 @@ class KerasCalls(Compiled):
         if class_weight is not None:
             raise ValueError("`class_weight` has no classes here; give `sample_weight` [N]")
         check_readers(x, **kwargs)
+        x, y = arranged_pair(self, x, y)
         check_overrides(self)
         check_monitors(self, bool(validation_split) or validation_data is not None, **kwargs)
         check_callbacks(kwargs.get("callbacks"))
@@ -112,7 +114,7 @@ class KerasCalls(Compiled):
             rows = as_observations(x, self.allows_missing)
             x, validation_data = split_off(rows, validation_split)
         if validation_data is not None:
-            validation_data = given_data(self, *split_parts(validation_data))
+            validation_data = given_data(self, *arranged_parts(self, validation_data))
             in_batches = not is_array(validation_data)
             check_batch_size(validation_batch_size, in_batches, "validation_batch_size")
         train = training_source(self, x, batch_size or 100, shuffle)
@@ -169,6 +171,7 @@ class KerasCalls(Compiled):
                 return self._evaluated(x, **kwargs)
         check_readers(x, **kwargs)
         check_overrides(self)
+        x, y = arranged_pair(self, x, y)
         check_evaluate(batch_size, not is_array(x), kwargs.get("steps"))
         x = given_data(self, x, y, sample_weight)
         outer_eval_batches = self._eval_batches
@@ -257,6 +260,7 @@ class KerasCalls(Compiled):
         """
         check_callbacks(kwargs.get("callbacks"))
         check_readers(x, **kwargs)
+        x = self.arrange(x)
         in_batches = not is_array(x)
         check_evaluate(batch_size, in_batches, kwargs.get("steps"))
         x = _checked_batches(x) if in_batches else self._values(x)
@@ -267,7 +271,7 @@ class KerasCalls(Compiled):
     def predict_on_batch(self, x: Any) -> Any:
         """Returns `predict_step`'s results for one batch, an array in any form."""
         with self._own_blocks(single=True):
-            return super().predict_on_batch(self._values(x))
+            return super().predict_on_batch(self._values(self.arrange(x)))
 
     @contextlib.contextmanager
     def _own_blocks(self, *, single: bool = False) -> Iterator[None]:
@@ -289,16 +293,28 @@ class KerasCalls(Compiled):
             self._largest_block = before[0]
             self._steps_per_execution.assign(before[1])
 
+    def arrange(self, x: Any) -> Any:
+        """Returns data as the model's datapoints; here as they are.
+
+        A model of several observed parts takes them by name: see `JointAEVB`.
+
+        Raises:
+            ValueError: if `x` is a dict, or has batches that are.
+        """
+        refuse_names(x)
+        return x
+
     def _datapoints(self, x: Any) -> tf.Tensor:
         """Returns datapoints [B, ...event] of any form as float32."""
-        return as_datapoints(x, self.allows_missing)
+        return as_datapoints(self.arrange(x), self.allows_missing)
 
     def _values(self, x: Any) -> tf.Tensor:
         if isinstance(x, Observations):
             if x.dynamic_binarization or x.weights is not None:
                 raise ValueError(
                     "`predict` draws nothing and averages nothing: give pixels that are binarised "
-                    "(static, threshold), without weights, or use `tfp_aevb.encode_all`"
+                    "(static, threshold), without weights, or use "
+                    "`tfp_aevb.evaluation.codes.encode_all`"
                 )
             x = as_float32(x.x) / np.float32(x.scale)
         return self._datapoints(x)
@@ -306,6 +322,7 @@ class KerasCalls(Compiled):
     def _batch(self, x: Any, y: Any, sample_weight: Any) -> Observations:
         self._assert_compile_was_called()
         check_overrides(self)
+        x, y = arranged_pair(self, x, y)
         if not is_array(x):
             raise ValueError(f"a batch must be an array [B, ...event], got a {type(x).__name__}")
         batch = as_observations(given_data(self, x, y, sample_weight), self.allows_missing)

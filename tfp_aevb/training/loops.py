@@ -159,6 +159,11 @@ def _sums(loss: tf.Tensor, bound: Bound, batch: Minibatch) -> list[tf.Tensor]:
     return [loss, *map(tf.reduce_sum, parts)]
 
 
+def read_minibatch(model: Trainable, purpose: str, block: Block, i: tf.Tensor | int) -> Minibatch:
+    """Reads minibatch `i` of a block whole, as one device does, to `train` or `evaluate` on."""
+    return (_minibatch if purpose == "train" else _cell)(model, block, i, 0, 1)
+
+
 def _step(
     model: Trainable, purpose: str, batch: Minibatch
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -176,8 +181,7 @@ def _step(
 
 def _run_block(model: Trainable, purpose: str, block: Block) -> tf.Tensor:
     def step(i: tf.Tensor, finite: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        read = _minibatch if purpose == "train" else _cell
-        sums, gradients = _step(model, purpose, read(model, block, i, 0, 1))
+        sums, gradients = _step(model, purpose, read_minibatch(model, purpose, block, i))
         if gradients:
             model.apply_gradients(gradients)
         finite = tf.math.is_finite(sums[0])

@@ -1,16 +1,23 @@
 """The densities of a joint model, as distributions over one vector each."""
 
+import contextlib
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.noise import noise_is_by_row
 from tfp_aevb.models.joint.flat import FlatJoint, Leaves, leaves_of
 from tfp_aevb.models.joint.global_latents import GlobalPosterior
 from tfp_aevb.models.joint.leaves import Joint, matching, tiled
 from tfp_aevb.models.joint.unconstrained_latents import Supports
+from tfp_aevb.utils.graphs import graph_function
+
+# Draws that are made one after the other, without a loop of TensorFlow's.
+MOST_UNROLLED = 16
 
 
 class _Vector(tfd.Distribution):
@@ -183,6 +190,7 @@ class JointPosterior(_Vector):
         joint: the model.
         rows: any tensor [B, ...].
         known: the latents that are known for some datapoints, by leaf.
+        layout: how the functions of q see L draws of latents [B, *event]: see `find_layout`.
     """
 
     def __init__(
@@ -191,41 +199,107 @@ class JointPosterior(_Vector):
         joint: Joint,
         rows: tf.Tensor,
         known: dict[int, Known],
+        layout: str = "together",
     ) -> None:
         self._posterior = FlatJoint(posterior)
         self._parts = joint.local
         self._known = known
+        self._layout = layout
         # Our leaf for each of q's, in the order in which q draws them.
         leaves = matching(self._posterior.places, self._parts.places)
         self._leaves = [leaves[place] for place in range(len(leaves))]
-        kinds = self._posterior.joint.reparameterization_type
+        kinds = self._posterior.reparameterization_types
         reparameterized = all(kind is tfd.FULLY_REPARAMETERIZED for kind in kinds)
         kind = tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED
         super().__init__(self._parts.size, rows, "JointPosterior", kind)
 
     def _sample_n(self, n: Any, seed: Any) -> tf.Tensor:
         seed = tfp.random.sanitize_seed(seed)
-        drawn = self._posterior.sample([n], seed)
+        count = tf.get_static_value(n)
+        if self._layout == "together":
+            return self._draw([n], seed)
+        if count == 1:
+            return self._draw((), seed)[tf.newaxis]
+        if self._layout == "folded" and not noise_is_by_row():
+            return self._draw([n], seed)
+
+        def draw(i: tf.Tensor | int) -> tf.Tensor:
+            return self._draw((), tf.random.experimental.stateless_fold_in(seed, i))
+
+        if count is not None and count <= MOST_UNROLLED:
+            return tf.stack([draw(i) for i in range(count)])
+        shape = tf.TensorSpec([self._rows.shape[0], self._size])
+        return tf.map_fn(draw, tf.range(n), fn_output_signature=shape)
+
+    def _draw(self, sample_shape: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Draws z [*sample_shape, B, J]."""
+        fold = self._layout == "folded" and sample_shape != ()
+        drawn = self._posterior.sample(sample_shape, seed, fold=fold)
         for place, leaf in enumerate(self._leaves):
             if leaf in self._known:
                 before = {earlier: drawn[earlier] for earlier in range(place)}
                 value = self._known[leaf].put_into(drawn[place])
-                drawn = self._posterior.sample([n], seed, {**before, place: value})
+                known = {**before, place: value}
+                drawn = self._posterior.sample(sample_shape, seed, known, fold=fold)
         return self._parts.concat({leaf: drawn[i] for i, leaf in enumerate(self._leaves)})
 
     def factors(self) -> dict[int, tfd.Distribution]:
         """Returns q's part of each latent leaf, at one draw of those before it."""
-        drawn = self._posterior.sample([1], tf.constant([0, 1]))
-        parts = self._posterior.conditionals(drawn)
+        parts = self._posterior.conditionals(self._posterior.sample((), tf.constant([0, 1])))
         return {leaf: parts[place] for place, leaf in enumerate(self._leaves)}
 
+    def find_layout(self) -> str:
+        """Returns how q's functions may see L draws of latents [B, *event], L of them at a time.
+
+        - `together`: as [L, B, *event]. Networks that look at the last axis alone take that, and
+          functions that add what they know of x [B, ...].
+        - `folded`: as [L * B, *event]. Any network of latents alone takes that.
+        - `apart`: each draw by itself, one after the other. Whatever takes one draw takes that.
+
+        The first that gives a draw the density it has by itself.
+        """
+        for self._layout in ("together", "folded"):
+            # Whatever the functions of users, or their networks, raise.
+            with contextlib.suppress(Exception):
+                together, apart = graph_function(self._both_ways)()
+                alike = np.allclose(together, apart, 1e-4, 1e-3)
+                if together.shape == apart.shape and alike:
+                    return self._layout
+        return "apart"
+
+    def _both_ways(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the log density of three draws, at once and of each by itself: [3, B] each."""
+        z = self._draw([3], tf.constant([0, 2]))
+        return self._weigh(z), tf.stack([self._weigh(draw) for draw in tf.unstack(z)])
+
     def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        if z.shape.rank == 2 or self._layout == "together":
+            return self._weigh(z)
+        draws = tf.reshape(z, tf.concat([[-1], tf.shape(z)[-2:]], axis=0))
+        draws = tf.ensure_shape(draws, [z.shape[:-2].num_elements(), *z.shape[-2:]])
+        count = draws.shape[0]
+        if count == 1:
+            log_prob = self._weigh(draws[0])
+        elif self._layout == "folded":
+            log_prob = self._weigh(draws)
+        elif count is not None and count <= MOST_UNROLLED:
+            log_prob = tf.stack([self._weigh(draw) for draw in tf.unstack(draws)])
+        else:
+            shape = tf.TensorSpec(z.shape[-2:-1], z.dtype)
+            log_prob = tf.map_fn(self._weigh, draws, fn_output_signature=shape)
+        return tf.reshape(log_prob, tf.shape(z)[:-1])
+
+    def _weigh(self, z: tf.Tensor) -> tf.Tensor:
+        """Returns the log density [..., B] nats of `z` [..., B, J]."""
         values = self._parts.split(z)
-        drawn = [
-            tf.cast(values[leaf], dtype)
-            for leaf, dtype in zip(self._leaves, self._posterior.dtypes, strict=True)
-        ]
-        terms = self._posterior.joint.log_prob_parts(drawn)
+        drawn = {
+            place: tf.cast(values[leaf], dtype)
+            for place, (leaf, dtype) in enumerate(
+                zip(self._leaves, self._posterior.dtypes, strict=True)
+            )
+        }
+        fold = self._layout == "folded" and z.shape.rank > 2
+        terms = self._posterior.log_prob_parts(drawn, fold=fold)
         return tf.add_n(
             [
                 tf.where(self._known[leaf].mask, tf.zeros_like(term), term)

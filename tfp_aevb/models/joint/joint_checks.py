@@ -103,9 +103,10 @@ def check_missing(joint: Joint, x: np.ndarray) -> None:
             wrong, advice = missing.any(1) & ~missing.all(1), "a latent is known whole or not"
         else:
             wrong = missing.any(1)
+            which = f"only {joint.may_be_missing}" if joint.may_be_missing else "no part"
             advice = (
-                f"only {joint.may_be_missing or 'nothing'} may be missing; remove or impute it, or "
-                "use a likelihood layer with `allow_missing=True`"
+                f"{which} may be missing; remove or impute it, or use a likelihood layer with "
+                "`allow_missing=True`"
             )
         if wrong.any():
             raise ValueError(f"{name!r} has NaN in row {wrong.argmax()}: {advice}")

@@ -32,6 +32,18 @@ class Parts:
         """The parts' names, in order."""
         return list(self.places)
 
+    def event_shape_of(self, leaf: int) -> tf.TensorShape:
+        """Returns the event shape of one of the leaves."""
+        return self._shapes[self.leaves.index(leaf)]
+
+    def fits(self, leaf: int, shape: Any) -> bool:
+        """Whether an array of this shape may be [N, *event]; for one number a row also [N]."""
+        shape, event = tf.TensorShape(shape), self.event_shape_of(leaf)
+        if shape.rank == 0:
+            return False
+        is_number = event.num_elements() == 1 and shape.rank in (1, 2)
+        return shape[1:].is_compatible_with(event) or (is_number and shape[1:] in ([], [1]))
+
     def concat(self, values: Leaves) -> tf.Tensor:
         """Lays leaves [..., *event] end to end: [..., size] float32."""
         flat = []
@@ -95,9 +107,11 @@ class Joint(FlatJoint):
 
     Args:
         joint: any `tfd.JointDistribution*`.
-        observed: names of the observed parts (places, in a sequential one); the others are latent.
+        observed: names of the observed parts (places, in a sequential one), in the order in which
+            they lie in a row of the data; the others are latent.
         given: those of the observed whose density does not count: the model is conditional on them.
-        partly_observed: latents that are known for some datapoints.
+            One that is not in `observed` has the place in a row that the joint gives it.
+        partly_observed: latents that are known for some datapoints; last in a row.
         global_latents: latents that all datapoints share.
 
     Attributes:
@@ -125,12 +139,19 @@ class Joint(FlatJoint):
         partly_observed: Sequence[Name] = (),
         global_latents: Sequence[Name] = (),
     ) -> None:
-        super().__init__(joint)
+        super().__init__(joint, [1])
         names = list(self.places)
         for name in (*observed, *given, *partly_observed, *global_latents):
             if name not in names:
                 raise ValueError(f"the joint has no part {name!r}; its parts are {names}")
-        seen = [name for name in names if name in {*observed, *given}]
+            if max(part.count(name) for part in (observed, given, partly_observed)) > 1:
+                raise ValueError(f"part {name!r} is named twice in one list; name it once")
+        stated = iter(observed)
+        seen = [
+            next(stated) if name in observed else name
+            for name in names
+            if name in {*observed, *given}
+        ]
         latent = [name for name in names if name not in seen]
         local = [name for name in latent if name not in global_latents]
         for role, chosen, choices in (
@@ -146,7 +167,7 @@ class Joint(FlatJoint):
         self.shared = Parts(self, [name for name in latent if name in global_latents])
         self.latent = Parts(self, [*local, *self.shared.names])
         self.observed = Parts(self, seen)
-        self.partly_observed = Parts(self, [name for name in local if name in partly_observed])
+        self.partly_observed = Parts(self, partly_observed)
         self.data = Parts(self, [*seen, *self.partly_observed.names])
         self.given = Parts(self, [name for name in seen if name in given])
         self.counted = Parts(self, [name for name in seen if name not in given]).leaves

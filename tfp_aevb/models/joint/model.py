@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.data.host_arrays import as_datapoints
 from tfp_aevb.data.observations import Observations
 from tfp_aevb.layers.missing import fill_missing, takes_missing
 from tfp_aevb.models.aevb import AEVB, ModelSample
+from tfp_aevb.models.joint.arrange import arranged
 from tfp_aevb.models.joint.distributions import (
     AsFloats,
     JointPosterior,
@@ -23,7 +26,7 @@ from tfp_aevb.models.joint.global_latents import GlobalPosterior
 from tfp_aevb.models.joint.joint_checks import check_encoder, check_missing, check_model
 from tfp_aevb.models.joint.leaves import Joint, Values
 from tfp_aevb.models.joint.unconstrained_latents import Supports
-from tfp_aevb.models.model_inputs import as_latents
+from tfp_aevb.models.model_inputs import as_latents, with_event_shape
 from tfp_aevb.models.part_checks import check_distribution
 from tfp_aevb.objectives import (
     OBJECTIVES,
@@ -48,16 +51,56 @@ class JointAEVB(AEVB):
     with an `AEVB` model works with this one. `split_latents` takes z apart. Parts that are joint
     distributions themselves are nested dicts there.
 
-    For instance, two stochastic layers:
+    Where several parts are observed a datapoint is a row [D]: their values, flattened, laid end to
+    end in the order that `observed` states. Data may be given by name all the same, as a dict of
+    arrays [N, *event], a tuple of arrays in this order, a DataFrame whose columns are the parts, or
+    batches of such (`tf.data`, TFDS, generators); `split_observed` takes rows apart.
 
+    Examples, with any layers that return distributions; two stochastic layers:
+
+        top = tfp_aevb.DiagonalGaussianPosterior(3, [20])
+        bottom = tfp_aevb.BernoulliLikelihood(12, [20])
+        up = tfp_aevb.DiagonalGaussianPosterior(3, [20])
+        further_up = tfp_aevb.DiagonalGaussianPosterior(2, [20])
         joint = tfd.JointDistributionNamed({
             "z2": tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2)),
-            "z1": lambda z2: top(z2),  # a network that returns a distribution
+            "z1": lambda z2: top(z2),
             "x": lambda z1: bottom(z1),
         })
-        model = JointAEVB(joint, lambda x: tfd.JointDistributionNamed({
+        model = tfp_aevb.JointAEVB(joint, lambda x: tfd.JointDistributionNamed({
             "z1": up(x), "z2": lambda z1: further_up(z1),
         }))
+        model.compile("adam")
+        model.fit(x, epochs=2)  # [N, 12]
+
+    and two observed parts, counts [N, 3] and one covariate u [N], whose density does not count:
+
+        rates = tf_keras.layers.Dense(3)
+        encoder = tfp_aevb.DiagonalGaussianPosterior(2, [20])
+        joint = tfd.JointDistributionNamed({
+            "u": tfd.Normal(0.0, 1.0),
+            "z": tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2)),
+            "counts": lambda z, u: tfd.Independent(
+                tfd.Poisson(log_rate=rates(tf.concat([z, u[..., tf.newaxis]], -1))), 1
+            ),
+        })
+        model = tfp_aevb.JointAEVB(
+            joint,
+            lambda parts: encoder(
+                tf.concat([tf.math.log1p(parts["counts"]), parts["u"][..., tf.newaxis]], -1)
+            ),
+            observed=["counts", "u"],  # a row is [count, count, count, u]
+            given=["u"],
+        )
+        model.compile("adam")
+        model.fit({"u": u, "counts": counts}, epochs=2)
+        model.fit(np.concatenate([counts, u[:, np.newaxis]], axis=1), epochs=2)  # the same data
+        draws = model.split_observed(model.sample(5, given={"u": 0.5}))  # draws["counts"] [5, 3]
+
+    The joint's functions see values [n, *event]. So do those of the encoder's joint: L draws for B
+    datapoints are [L, B, *event] to them, or [L * B, *event], or one draw after the other, the
+    first that they take. Those of AutoBatched joints see one datapoint, without a batch, for which
+    a Keras network needs `net(z[tf.newaxis])[0]`; layers of this package are not for them.
 
     Partly observed latents: their values are data too, one more part each behind the observed ones
     of x [D], NaN where a datapoint's is not known. Such a datapoint has the ordinary bound, on
@@ -86,10 +129,11 @@ class JointAEVB(AEVB):
         encoder: from x [B, ...event] to q(z|x): a joint distribution over the latents by the same
             names (of batch shape [B]), or one distribution with event shape [J]. Where several
             parts are observed it is called with a dict of them. It leaves out global latents.
-        observed: the observed part or parts: names, or places in a sequential joint. Several make
-            x one vector [D], laid end to end.
+        observed: the observed part or parts: names, or places in a sequential joint, in the order
+            in which they lie in a row of the data.
         given: observed parts u whose density does not count: p(z|u) p(x|z, u), for latents may
-            depend on them. `reconstruct` holds the u of its datapoints, `sample` takes `given`.
+            depend on them. `reconstruct` holds the u of its datapoints, `sample` takes `given`. One
+            that is not in `observed` has the place in a row that the joint gives it.
         partly_observed: latents that are known for some datapoints. The encoder must then return a
             joint distribution, and the KL term, in which the known ones' log density is, has no
             weight.
@@ -122,8 +166,8 @@ class JointAEVB(AEVB):
                 f"{type(joint).__name__}; of one latent use AEVB"
             )
         refuse_other_keras("the encoder", encoder)
-        names = [observed] if isinstance(observed, str | int) else list(observed)
-        parts = Joint(joint, names, given, partly_observed, global_latents)
+        roles = map(_names, (observed, given, partly_observed, global_latents))
+        parts = Joint(joint, *roles)
         check_model(parts)
         options = {"alpha": kwargs.pop("renyi_alpha", None)}
         options["divergence"] = kwargs.pop("divergence", None)
@@ -161,7 +205,8 @@ class JointAEVB(AEVB):
             seen = parts.observed.named(data)
             posterior = encoder(seen if len(seen) > 1 else seen[parts.observed.names[0]])
             if isinstance(posterior, tfd.JointDistribution):
-                posterior = JointPosterior(posterior, parts, x, known_latents(parts, x))
+                known = known_latents(parts, x)
+                posterior = JointPosterior(posterior, parts, x, known, self._layout)
             elif partly_observed:
                 raise ValueError(
                     "`partly_observed` needs an encoder that returns a joint distribution, got "
@@ -176,7 +221,7 @@ class JointAEVB(AEVB):
             return WithGlobals(posterior, theta, x)
 
         # Before the base class, which evaluates the bound.
-        self._joint_parts = parts
+        self._joint_parts, self._layout = parts, "together"
         self._theta, self._supports = theta, supports
         self._vectorized = bool(getattr(joint, "use_vectorized_map", False))
         super().__init__(
@@ -191,6 +236,11 @@ class JointAEVB(AEVB):
         local = posterior.local if isinstance(posterior, WithGlobals) else posterior
         factors = local.factors() if isinstance(local, JointPosterior) else {}
         check_encoder(self._supports, self._joint_parts, factors, local)
+        if factors:
+            rows = self._joint_parts.sample([2], tf.constant([0, 3]))
+            posterior = self.encoder(self._joint_parts.data.concat(rows))
+            local = posterior.local if isinstance(posterior, WithGlobals) else posterior
+            self._layout = local.find_layout()
 
     @property
     def suits_xla(self) -> bool:
@@ -290,7 +340,7 @@ class JointAEVB(AEVB):
 
     def _given_in(self, x: tf.Tensor) -> Leaves:
         """Returns the given parts' leaves in `x` [B, D]."""
-        data = self._joint_parts.data.split(x)
+        data = self._joint_parts.data.split(self.arrange(x))
         return {leaf: data[leaf] for leaf in self._joint_parts.given.leaves}
 
     def split_latents(self, z: tf.Tensor) -> Values:
@@ -301,7 +351,7 @@ class JointAEVB(AEVB):
     def split_observed(self, x: tf.Tensor) -> Values:
         """Returns the observed parts by name, and latents that are partly, of `x` [..., D]."""
         data = self._joint_parts.data
-        return data.named(data.split(x))
+        return data.named(data.split(self.arrange(x)))
 
     def log_joint(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns log p(x, z) [L, B] in nats for `z` [L, B, J].
@@ -316,14 +366,35 @@ class JointAEVB(AEVB):
             )
         return super().log_joint(x, z)
 
+    def arrange(self, x: Any) -> Any:
+        """Returns data given by their parts as rows [N, D]: see the class, and `split_observed`.
+
+        Rows are returned as they are. All methods that take data do this by themselves.
+
+        Raises:
+            ValueError: if a name is unknown or missing, or a shape is not that of its part.
+        """
+        rows = arranged(self._joint_parts.data, x)
+        if rows is not x and isinstance(rows, np.ndarray):
+            check_missing(self._joint_parts, rows)
+        return rows
+
     def check_observations(self, x: Observations) -> None:
         """Raises a `ValueError` unless `x` has this model's shape, and NaN where it may have."""
         if x.event_shape == self.event_shape:
             check_missing(self._joint_parts, x.x)
+        elif len(self._joint_parts.data.leaves) > 1:
+            widths = {n: c.stop - c.start for n, c in self._joint_parts.data.columns().items()}
+            raise ValueError(
+                f"a row of this model has {self.event_shape[0]} numbers, those of its parts "
+                f"{widths} laid end to end, got {list(x.event_shape)}; give such rows, or a dict "
+                "of arrays by these names"
+            )
         super().check_observations(x)
 
     def _datapoints(self, x: tf.Tensor) -> tf.Tensor:
-        x = super()._datapoints(x)
+        # NaN where it may not be is refused by the name of its part.
+        x = with_event_shape(as_datapoints(self.arrange(x), True), self.event_shape)
         if tf.executing_eagerly():
             check_missing(self._joint_parts, x.numpy())
         return x
@@ -363,3 +434,16 @@ class JointAEVB(AEVB):
         data = super()._bound_given(x, seeds[0], num_data, num_samples)
         share = self._theta.kl(KL_DRAWS, seeds[1]) / num_data
         return Bound(data.elbo - share, data.reconstruction, data.kl + share)
+
+
+def _names(role: Name | Sequence[Name]) -> list[Name]:
+    """Returns one name, or several, as a list.
+
+    Raises:
+        ValueError: if it is a set.
+    """
+    if isinstance(role, set | frozenset):
+        raise ValueError(
+            f"a set of parts has no order, got {role}; give a list, in the data's order"
+        )
+    return [role] if isinstance(role, str | int) else list(role)
