@@ -254,6 +254,7 @@ def test_a_ring_of_workers_sends_the_gradients_nearly_twice():
     assert workers.predicted_seconds(0.01, 0.003, 1000, 8, 7e5) == pytest.approx(0.023)
 
 
+@pytest.mark.compile
 def test_the_stream_of_moved_digits_can_be_read_from_anywhere():
     whole = np.concatenate(list(itertools.islice(shifted_digits.digits(0, 0, 1), 3)))
     assert whole.shape == (3000, 28, 28)

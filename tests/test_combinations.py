@@ -63,6 +63,7 @@ def _id(combination: Combination) -> str:
     return "-".join(combination)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("combination", quick_set(), ids=_id)
 def test_each_part_trains_and_is_served(combination: Combination, tmp_path: Path) -> None:
     # Exporting takes longer than the rest: one with a flow and one without do in the quick run.
@@ -75,6 +76,7 @@ def test_each_pair_of_parts_trains_and_is_served(combination: Combination, tmp_p
     _check(combination, tmp_path)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("combination", TABLES, ids=_id)
 def test_each_prior_and_posterior_goes_with_a_table(combination: Combination) -> None:
     model = build_model(combination.config(), [ELEMENTS], ROWS, combination.record())

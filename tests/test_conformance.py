@@ -206,6 +206,7 @@ def test_layers_are_rebuilt_from_their_configs(case: Case) -> None:
         assert copy.get_config() == layer.get_config()
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 def test_keras_files_hold_weights_and_slots(case: Case, tmp_path: Path) -> None:
     model = case.model("adam", run_eagerly=True)
@@ -221,11 +222,13 @@ def test_keras_files_hold_weights_and_slots(case: Case, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.elbo(case.data, seed=1), loaded.elbo(case.data, seed=1))
 
 
+@pytest.mark.compile(but_first=True)
 @every_name
 def test_eager_and_graph_runs_agree(name: str) -> None:
     _assert_equals_graph_run(CASES[name].model(run_eagerly=True), name)
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 def test_xla_compiles_and_agrees_in_distribution(case: Case) -> None:
     # XLA draws other random numbers: what has no noise agrees, the rest within standard errors.
@@ -240,6 +243,7 @@ def test_xla_compiles_and_agrees_in_distribution(case: Case) -> None:
         np.testing.assert_allclose(history["kl"], kl.mean(dtype=np.float64), rtol=1e-5)
 
 
+@pytest.mark.compile(but_first=True)
 @every_name
 def test_two_devices_train_as_one(name: str, two_devices: tf.distribute.Strategy) -> None:
     with two_devices.scope():
@@ -247,6 +251,7 @@ def test_two_devices_train_as_one(name: str, two_devices: tf.distribute.Strategy
     _assert_equals_graph_run(model, name)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("kind", ["OneDeviceStrategy", "MirroredStrategy"])
 def test_a_strategy_of_one_device_trains_and_evaluates_as_none(kind: str) -> None:
     case, name = CASES["bernoulli_map"], "bernoulli_map"
@@ -259,6 +264,7 @@ def test_a_strategy_of_one_device_trains_and_evaluates_as_none(kind: str) -> Non
     assert model.evaluate(X, verbose=0) == pytest.approx(one.evaluate(X, verbose=0), rel=1e-5)
 
 
+@pytest.mark.compile
 def test_two_devices_evaluate_as_one(two_devices: tf.distribute.Strategy) -> None:
     case = CASES["bernoulli_map"]
     one = case.model()
@@ -288,6 +294,7 @@ def test_two_devices_train_networks_in_training_mode(two_devices: tf.distribute.
     np.testing.assert_allclose(norm.moving_mean, 0.5 * X[:10].mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 def test_mixed_precision_keeps_distributions_in_float32(case: Case) -> None:
     model = case.model(dtype="mixed_bfloat16", run_eagerly=True)

@@ -123,6 +123,7 @@ def _assert_same_outputs(outputs: dict[str, Any], expected: dict[str, Any]) -> N
         np.testing.assert_allclose(value, expected[name], rtol, atol, err_msg=name)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("num_data", [1, 7])
 @pytest.mark.parametrize("signature", list(LIVE))
 def test_signature_gives_the_live_models_values(
@@ -168,6 +169,7 @@ for package in ("tensorflow_probability", "tf_keras", "tfp_aevb"):
 """
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("exported", ["default", "gaussian"], indirect=True)
 def test_every_signature_serves_where_only_tensorflow_is_imported(
     exported: tuple[AEVB, Any, Path], tmp_path: Path
@@ -206,6 +208,7 @@ def test_only_the_models_parameters_are_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "saved_model" / "keras_metadata.pb").exists()
 
 
+@pytest.mark.compile
 def test_saved_model_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "new" / "saved_model"
     first, second = small_model(weight_seed=1), small_model(weight_seed=2)
@@ -215,6 +218,7 @@ def test_saved_model_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> Non
     assert [entry.name for entry in path.parent.iterdir()] == ["saved_model"]
 
 
+@pytest.mark.compile
 def test_failed_export_leaves_the_old_saved_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +278,7 @@ def test_lookup_table_is_refused_before_anything_is_written(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.compile
 def test_an_export_killed_between_its_two_moves_loses_nothing(tmp_path: Path) -> None:
     path, retired = tmp_path / "saved_model", tmp_path / ".saved_model.old"
     first, second = small_model(weight_seed=1), small_model(weight_seed=2)
@@ -305,6 +310,7 @@ def test_an_export_that_fails_brings_back_what_a_killed_one_had_moved_away(
     _assert_serves(path, model)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("reason", "remedy"),
     [

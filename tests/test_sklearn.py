@@ -42,6 +42,7 @@ def _ends_as_the_page_says(name: str) -> None:
     assert "| failed |" not in found, found
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in SLOW])
 def test_quick_checks_of_scikit_learn_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AEVB, "suits_xla", False)  # compiling would take most of the time
@@ -91,6 +92,7 @@ def test_fitting_raises_the_bound_above_that_of_independent_columns(fitted) -> N
     assert len(fitted.bound_) == fitted.n_iter_ == 100
 
 
+@pytest.mark.compile
 def test_the_same_random_state_fits_the_same_model() -> None:
     ours, theirs = (AEVBTransformer(**QUICK).fit(X) for _ in range(2))
     np.testing.assert_array_equal(ours.transform(X), theirs.transform(X))
@@ -111,6 +113,7 @@ def test_a_pickled_model_scores_the_same(fitted) -> None:
     np.testing.assert_array_equal(copy.score_samples(X[:7]), fitted.score_samples(X[:7]))
 
 
+@pytest.mark.compile
 def test_cross_validation_prefers_the_model_that_is_trained() -> None:
     """Scores are mean log p(x) of the rows left out, of standardised columns."""
     means = []
@@ -125,6 +128,7 @@ def test_cross_validation_prefers_the_model_that_is_trained() -> None:
     assert means[0] < independent < means[1] - 1.0, means
 
 
+@pytest.mark.compile
 def test_a_pipeline_classifies_by_the_latents() -> None:
     """By chance it is a third of 50 flowers, with a standard error of 0.07."""
     step = AEVBTransformer(hidden_units=(20,), learning_rate=0.01, batch_size=20, random_state=0)

@@ -72,6 +72,7 @@ def keras_uses(model: AEVB) -> dict[str, Callable[[], object]]:
     }
 
 
+@pytest.mark.compile
 def test_without_xla_a_model_may_call_python_everywhere() -> None:
     model = in_python()
     model.compile(tf_keras.optimizers.SGD(1e-3), jit_compile=False)
@@ -91,6 +92,7 @@ def test_a_model_that_xla_does_not_suit_is_compiled_without_it() -> None:
     assert model.uses_xla
 
 
+@pytest.mark.compile
 def test_what_xla_cannot_compile_is_named_with_the_remedy() -> None:
     model, remedies = in_python(), ("`compile(jit_compile=False)`", "--noxla")
     for name in ("elbo", "encode"):
@@ -100,6 +102,7 @@ def test_what_xla_cannot_compile_is_named_with_the_remedy() -> None:
         assert_one_line(keras_uses(model)[name], NotImplementedError, "PyFunc", *remedies)
 
 
+@pytest.mark.compile
 def test_the_line_is_the_same_under_a_strategy(two_devices: tf.distribute.Strategy) -> None:
     with two_devices.scope():
         model = small_model(decoder=Roundabout(6, (5,)))

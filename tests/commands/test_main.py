@@ -26,10 +26,8 @@ def test_help_shows_the_flags_of_the_verb_alone(verb: str, capsys) -> None:
     assert main([verb, "--workdir=x", "--help"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    values = flags_lib.new_flags()
     module = importlib.import_module(f"tfp_aevb.commands.{verb}")
-    module.define_flags(values)
-    flags_lib.define_output_form(values)
+    values = flags_lib.flags_of(module)
     shown = {line.split("=")[0].strip(" -").removeprefix("[no]")
              for line in captured.out.splitlines() if line.startswith("  --")}  # fmt: skip
     assert shown == {*values, "flagfile"}

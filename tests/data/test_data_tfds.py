@@ -120,6 +120,7 @@ def test_unprepared_set_ends_at_once_without_a_network(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.compile
 def test_host_which_never_answers_ends_within_seconds(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +139,7 @@ def test_set_without_a_registered_download_is_not_attempted(tmp_path: pathlib.Pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.compile
 @pytest.mark.usefixtures("offline")
 def test_files_placed_by_hand_need_no_network(
     tmp_path: pathlib.Path, real_data: pathlib.Path
@@ -203,6 +205,7 @@ def _pairs(x: np.ndarray, labels: np.ndarray | None) -> Counter[tuple[bytes, int
     return Counter((row.tobytes(), int(y)) for row, y in zip(x, labels, strict=True))
 
 
+@pytest.mark.compile
 def test_real_mnist_is_the_original_files(real_data: pathlib.Path) -> None:
     data = load_dataset("mnist", data_dir=str(real_data / "tensorflow_datasets"))
     assert [len(s.x) for s in (data.train, data.validation, data.test)] == [55_000, 5000, 10_000]
@@ -220,6 +223,7 @@ def test_real_mnist_is_the_original_files(real_data: pathlib.Path) -> None:
         )
 
 
+@pytest.mark.compile
 def test_real_binarized_mnist_is_the_static_binarisation(real_data: pathlib.Path) -> None:
     data = load_dataset("binarized_mnist", data_dir=str(real_data / "tensorflow_datasets"))
     assert data.scale == 1.0

@@ -239,6 +239,7 @@ def _quadrature(where: str, q: tfd.Distribution, p: tfd.Distribution) -> float:
     return float(tf.reduce_sum(terms)) * 120.0 / 240_000
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", SCALARS)
 def test_products_of_scalars_in_each_way_of_writing_add_up(name: str) -> None:
     where, kind_of_q, of_q, kind_of_p, of_p = SCALARS[name]
@@ -294,6 +295,7 @@ def test_what_has_no_closed_form_says_so_in_one_line() -> None:
     assert kl_per_dimension(full, normal) is None
 
 
+@pytest.mark.compile
 def test_models_of_natural_pairs_train_by_estimator_b() -> None:
     """What users write: encoders of plain TFP distributions beside the package's priors."""
     dense = tf.constant(np.random.default_rng(0).normal(size=[DATA_DIM, 4]), tf.float32)

@@ -51,6 +51,7 @@ def kl_to_posterior(shift: float, covariance: np.ndarray) -> float:
 LEAST = kl_to_posterior(0.0, np.diag(BEST**2))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(("shift", "widen"), [(0.3, 1.4), (-0.4, 0.6)])
 def test_the_gap_of_an_encoder_that_is_off_is_its_excess_kl(shift: float, widen: float) -> None:
     gaps = inference_gaps(model_of(diagonal_encoder(shift, widen)), X, seed=1)
@@ -60,6 +61,7 @@ def test_the_gap_of_an_encoder_that_is_off_is_its_excess_kl(shift: float, widen:
     assert abs(gaps.amortisation.mean() - exact) < 3.0 * error + LEFT < 0.015 * exact
 
 
+@pytest.mark.compile
 def test_the_best_diagonal_encoder_has_no_gap_and_the_family_s_is_exact() -> None:
     gaps = inference_gaps(model_of(diagonal_encoder(0.0, 1.0)), X, seed=1)
     assert abs(gaps.amortisation.mean()) < LEFT
@@ -70,6 +72,7 @@ def test_the_best_diagonal_encoder_has_no_gap_and_the_family_s_is_exact() -> Non
     assert (gaps.approximation >= 0.0).all()
 
 
+@pytest.mark.compile
 def test_the_three_values_add_up_and_agree_with_the_other_estimators() -> None:
     model = model_of(diagonal_encoder(0.1, 1.1))
     gaps = inference_gaps(model, X[:50], num_samples=2000, seed=1)
@@ -83,6 +86,7 @@ def test_the_three_values_add_up_and_agree_with_the_other_estimators() -> None:
     assert abs((gaps.log_prob - importance).mean()) < 0.02
 
 
+@pytest.mark.compile
 def test_a_full_covariance_is_refined_to_the_posterior_itself() -> None:
     model = model_of(EXACT.encoder(0.3, 1.4, tf.float32))
     gaps = inference_gaps(model, X, seed=1)
@@ -93,6 +97,7 @@ def test_a_full_covariance_is_refined_to_the_posterior_itself() -> None:
     np.testing.assert_allclose(gaps.log_prob, EXACT.log_prob(X), atol=0.02)
 
 
+@pytest.mark.compile
 def test_any_reparameterised_family_over_all_of_the_space_is_refined() -> None:
     exact = diagonal_encoder(0.0, 1.0)
 
@@ -107,6 +112,7 @@ def test_any_reparameterised_family_over_all_of_the_space_is_refined() -> None:
     assert abs((gaps.log_prob - EXACT.log_prob(X[:100])).mean()) < 0.05
 
 
+@pytest.mark.compile
 def test_a_mixture_prior_and_a_model_without_an_encoder_have_gaps_too() -> None:
     mixture = small_model(prior=layers.GaussianMixturePrior(2, 3), objective="sgvb_a")
     em = MonteCarloEM(

@@ -31,6 +31,7 @@ def found(name: str) -> tuple[Case, AnnealedEstimate]:
     return exact, AnnealedEstimate(*(value.numpy() for value in estimate))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", CASES)
 def test_weights_are_unbiased_and_their_logarithm_nearly_so(name: str) -> None:
     exact, estimate = found(name)
@@ -53,6 +54,7 @@ def test_a_likelihood_one_percent_off_is_seen(name: str) -> None:
     assert abs(difference.mean() + 0.5 * difference.var()) > 10.0 * error + 0.1
 
 
+@pytest.mark.compile
 def test_compiled_by_xla_it_is_unbiased_too() -> None:
     exact = linear(5, 7, 100, shift=0.5, widen=1.5)
     run = tf.function(lambda: annealed_log_prob(exact.model, exact.x, 10, seed=3), jit_compile=True)
@@ -61,6 +63,7 @@ def test_compiled_by_xla_it_is_unbiased_too() -> None:
     assert np.median(estimate.effective_sample_size) > 5.0
 
 
+@pytest.mark.compile
 def test_from_a_far_proposal_it_beats_importance_sampling_from_it() -> None:
     exact = linear(2, 4, 100, shift=1.0)
     annealed = annealed_log_prob(exact.model, exact.x, 10, num_temperatures=50, seed=4)
@@ -71,6 +74,7 @@ def test_from_a_far_proposal_it_beats_importance_sampling_from_it() -> None:
     assert sizes[0] > 2.0 * sizes[1]
 
 
+@pytest.mark.compile
 def test_one_temperature_is_importance_sampling() -> None:
     exact = linear(2, 4, 50, widen=1.5)
     estimate = annealed_log_prob(exact.model, exact.x, 3, num_temperatures=1, seed=5)
@@ -85,6 +89,7 @@ def test_one_temperature_is_importance_sampling() -> None:
     np.testing.assert_allclose(estimate.effective_sample_size, size, rtol=1e-3)
 
 
+@pytest.mark.compile
 def test_the_seed_decides_and_no_seed_is_another_one_each_time() -> None:
     exact = linear(2, 4, 3, widen=2.0)
     runs = [
@@ -95,6 +100,7 @@ def test_the_seed_decides_and_no_seed_is_another_one_each_time() -> None:
     assert len({float(run[0]) for run in runs}) == 4
 
 
+@pytest.mark.compile
 def test_impossible_data_have_a_log_probability_of_minus_infinity() -> None:
     prior = tfd.MultivariateNormalDiag(tf.zeros([1]))
     model = AEVB(

@@ -94,6 +94,7 @@ def test_they_are_those_of_arviz_in_other_types(dtype: type) -> None:
     np.testing.assert_allclose(values(draws), arviz_values(draws), rtol=1e-8)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graphs_give_the_same(jit_compile: bool) -> None:
     kinds = many_kinds(21, 3)

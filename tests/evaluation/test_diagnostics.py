@@ -87,6 +87,7 @@ def test_other_products_have_a_kl_of_each_latent_too() -> None:
     assert found[0, 0] != found[0, 1]
 
 
+@pytest.mark.compile
 def test_where_there_is_no_kl_of_a_latent_it_is_none() -> None:
     models = [
         small_model(prior=layers.GaussianMixturePrior(2, 3), objective="sgvb_a"),
@@ -101,6 +102,7 @@ def test_where_there_is_no_kl_of_a_latent_it_is_none() -> None:
     assert kl_per_dimension(laplace, cauchy) is None
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     ("objective", "num_samples"), [("sgvb_a", 2), ("sgvb_b", 2), ("sgvb_a", 250)]
 )
@@ -114,6 +116,7 @@ def test_rate_and_distortion_are_minus_the_bound_that_evaluate_gives(
     np.testing.assert_array_equal(found.elbo, -(found.rate + found.distortion))
 
 
+@pytest.mark.compile
 def test_rate_and_distortion_have_their_exact_expectation() -> None:
     found = latent_statistics(linear_model(objective="sgvb_a"), Observations(X), num_samples=2000)
     means, weights = X @ GAIN, np.random.default_rng(1).normal(size=[J, D])

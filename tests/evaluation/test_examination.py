@@ -116,6 +116,7 @@ def test_the_larger_gap_decides_the_advice(gaps: tuple[float, float], said: str)
     assert len(diagnosis([USED], gaps="none").advice()) == 2
 
 
+@pytest.mark.compile
 def test_models_that_are_fitted_otherwise_have_a_note() -> None:
     prior, likelihood = layers.StandardNormalPrior(2), layers.BernoulliLikelihood(6, (5,))
     encoder = layers.DiagonalGaussianPosterior(2, (5,))

@@ -116,6 +116,7 @@ def assert_total(found: GradientVariance, exact: float) -> None:
     assert abs(found.total_variance - exact) < 4.0 * found.standard_error
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("objective", "num_samples"),
     [("sgvb_a", 1), ("sgvb_b", 1), ("sgvb_b", 3), ("score_function", 2)],
@@ -163,6 +164,7 @@ def test_the_standard_error_is_the_exact_one() -> None:
         assert found[name].standard_error == pytest.approx(exact, rel=0.05)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(("size", "less_noisy"), [(1.0, "sgvb_b"), (10.0, "sgvb_a")])
 def test_at_the_posterior_a_has_the_noise_of_the_score_and_b_that_of_the_means(
     size: float, less_noisy: str

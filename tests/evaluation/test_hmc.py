@@ -38,6 +38,7 @@ def squared_distances(exact: LinearGaussian, x: np.ndarray, z: np.ndarray) -> np
     return np.einsum("scbi,ij,scbj->scb", z - mean, np.linalg.inv(covariance), z - mean)
 
 
+@pytest.mark.compile
 def test_draws_have_the_moments_of_the_posterior() -> None:
     """Trajectories of one length came back: distances had a lag-1 autocorrelation up to 0.7."""
     exact, model, x = exact_model(2, shift=0.5, widen=2.0)
@@ -63,6 +64,7 @@ def test_draws_have_the_moments_of_the_posterior() -> None:
     assert draws.r_hat.numpy().max() < 1.03
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("burn_in", [0, 1, 2])
 def test_without_burn_in_chains_from_the_posterior_stay_there(burn_in: int) -> None:
     exact, model, x = exact_model(2)
@@ -72,6 +74,7 @@ def test_without_burn_in_chains_from_the_posterior_stay_there(burn_in: int) -> N
     assert draws.acceptance.numpy().min() > 0.5
 
 
+@pytest.mark.compile
 def test_thinning_leaves_out_draws_and_changes_none() -> None:
     _, model, x = exact_model(2)
     every, third = (
@@ -81,6 +84,7 @@ def test_thinning_leaves_out_draws_and_changes_none() -> None:
     np.testing.assert_allclose(every[::3], third, rtol=1e-5)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("num_chains", "num_draws", "is_known"), [(1, 5, False), (3, 3, False), (2, 4, True)]
 )
@@ -93,6 +97,7 @@ def test_chains_are_compared_where_there_are_two_of_four_draws(
     assert (np.isfinite(draws.r_hat) == is_known).all()
 
 
+@pytest.mark.compile
 def test_the_step_is_tuned_though_the_encoder_is_too_wide() -> None:
     _, model, x = exact_model(2, widen=4.0)
     draws = sample_posterior(model, x, 50, seed=1)
@@ -116,6 +121,7 @@ def test_chains_in_two_modes_of_one_latent_are_found_out() -> None:
     assert (draws.r_hat.numpy()[~apart] < 1.1).all()
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
 def test_appendix_d_is_within_a_twentieth_of_a_nat(latent_dim: int) -> None:
     exact, model, x = exact_model(latent_dim, shift=0.3, widen=1.5)
@@ -146,6 +152,7 @@ def test_appendix_d_has_no_answer_where_chains_stay_where_they_are() -> None:
     assert (estimate.r_hat.numpy()[1::2] > 1e6).all()
 
 
+@pytest.mark.compile
 def test_a_posterior_without_a_variance_still_has_steps() -> None:
     exact, model, x = exact_model(1)
     loc = model.encode(x).mean()

@@ -153,6 +153,7 @@ def _dynamic(model: AEVB, chunk: int | None) -> Callable[..., ImportanceEstimate
     )
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("num_samples", [1, 4, 5, 13])
 def test_graph_with_unknown_sizes_agrees_with_eager(num_samples: int) -> None:
     model, x = _model(shift=0.3, widen=1.4), tf.constant(LINEAR.data(6), tf.float32)

@@ -36,6 +36,7 @@ def model() -> AEVB:
     )
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("num_data", [1, 99, 100, 101, 250])
 @pytest.mark.parametrize("estimator", ["elbo", "importance"])
 def test_each_datapoint_has_its_own_value_in_order(
@@ -47,6 +48,7 @@ def test_each_datapoint_has_its_own_value_in_order(
     np.testing.assert_allclose(found.values, EXACT.log_prob(x), rtol=1e-4)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("num_samples", [100, 101, 200, 250])
 def test_many_samples_of_the_bound_are_averaged_over_their_chunks(
     model: AEVB, num_samples: int
@@ -71,6 +73,7 @@ def test_levels_are_divided_by_their_scale(model: AEVB) -> None:
     np.testing.assert_allclose(found.values, EXACT.log_prob(levels / 4.0), rtol=1e-4)
 
 
+@pytest.mark.compile
 def test_appendix_d_and_annealing_take_the_samples_asked_for(model: AEVB) -> None:
     x = EXACT.data(20)
     expected = EXACT.log_prob(x).mean()
@@ -93,6 +96,7 @@ def test_appendix_d_and_annealing_take_the_samples_asked_for(model: AEVB) -> Non
     assert [len(values) for values in annealed.measures.values()] == [20, 20]
 
 
+@pytest.mark.compile
 def test_the_seed_decides_the_draws_of_every_batch() -> None:
     wide = AEVB(
         EXACT.prior(tf.float32),
@@ -106,6 +110,7 @@ def test_the_seed_decides_the_draws_of_every_batch() -> None:
     assert len(np.unique(np.concatenate([first, other]))) > 390  # nor do two batches share theirs
 
 
+@pytest.mark.compile
 def test_few_effective_samples_are_told(model: AEVB) -> None:
     x = Observations(EXACT.data(4))
     # Weights of an exact q are equal: all draws are effective.

@@ -128,6 +128,7 @@ def test_density_of_the_coordinates_is_that_of_z_by_the_jacobian(case: Conjugate
     np.testing.assert_allclose(space.log_joint(x, u), log_joint + jacobian, atol=5e-3)
 
 
+@pytest.mark.compile
 def test_draws_have_the_moments_of_the_posterior(case: Conjugate) -> None:
     draw = tf.function(lambda: sample_posterior(case.model, rows(case), 100, seed=1))
     draws = draw()
@@ -142,6 +143,7 @@ def test_draws_have_the_moments_of_the_posterior(case: Conjugate) -> None:
     np.testing.assert_allclose(draws.log_joint, log_joint, atol=1e-3)
 
 
+@pytest.mark.compile
 def test_appendix_d_and_annealing_find_log_p(case: Conjugate) -> None:
     x = rows(case)
     found = tf.function(lambda: hmc_log_prob(case.model, x, 100, seed=2).log_prob)()
@@ -154,6 +156,7 @@ def test_appendix_d_and_annealing_find_log_p(case: Conjugate) -> None:
     assert deviation < 0.01
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("method", ["metropolis", "importance"])
 def test_missing_counts_have_the_mean_of_the_exact_posterior(method: str) -> None:
     model = gamma_poisson(layers.ExponentialPrior(1)).model

@@ -27,11 +27,13 @@ def assert_nothing_lost(rows: list[Row]) -> None:
         assert (row.lost, row.wrong) == (0, 0), (row.fault, row.remarks)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("row", FORKING)
 def test_a_run_survives_faults_of_processes_and_disks(row: str) -> None:
     harness(row, "--tries=1" if row != "kill" else "--tries=3", "--seed=5")
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("function", "tries"), [(disk.damage, 5), (tables.metrics, 100), (tables.locks, 2)]
 )
@@ -39,6 +41,7 @@ def test_damaged_files_and_foreign_processes(function, tries: int, tmp_path: Pat
     assert_nothing_lost(function(tries, 1, tmp_path))
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("target", inputs.SHARES)
 def test_hostile_inputs_are_a_result_or_one_line(target: str, tmp_path: Path) -> None:
     strategy, read = inputs.targets(tmp_path)[target]
@@ -57,11 +60,13 @@ def test_what_is_no_result_and_no_line_is_found_out() -> None:
     assert inputs.outcome_of(fail, ValueError("one line")) == ""
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("where", ["weight", "slot", "gradient"])
 def test_poison_is_named_at_its_step_and_never_saved(where: str, tmp_path: Path) -> None:
     assert numeric._injected(where, 3, 1, tmp_path) == (3, 0, [])
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     "harness", [numeric._bad_data, numeric._learning_rates, numeric._pixels, numeric._sizes]
 )
@@ -70,6 +75,7 @@ def test_extreme_numbers_end_finite_or_in_a_line(harness, tmp_path: Path) -> Non
     assert (tries, lost, remarks) == (8, 0, [])
 
 
+@pytest.mark.run
 def test_the_saved_model_under_load(tmp_path: Path) -> None:
     answers = serving._serve(400, 1, str(tmp_path / "saved_model"))
     assert answers["remarks"] == []
@@ -77,6 +83,7 @@ def test_the_saved_model_under_load(tmp_path: Path) -> None:
     assert answers["wrong"] > 20
 
 
+@pytest.mark.run
 def test_blocks_of_any_length_give_the_same_bits() -> None:
     assert trust._blocks(4, 1) == (4, [])
 

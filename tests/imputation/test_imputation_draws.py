@@ -80,6 +80,7 @@ LINEAR_CASES = {
 }
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize("case", LINEAR_CASES)
 def test_a_wrong_encoder_leaves_the_exact_gaussian_posterior(case: str, method: str) -> None:
@@ -163,6 +164,7 @@ BINARY_CASES = {
 }
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize("case", BINARY_CASES)
 def test_binary_pixels_have_the_posterior_of_quadrature(case: str, method: str) -> None:
@@ -179,6 +181,7 @@ def test_binary_pixels_have_the_posterior_of_quadrature(case: str, method: str) 
     assert_mean(numbers[:, np.newaxis] == np.arange(16), probs)
 
 
+@pytest.mark.compile
 def test_what_is_known_exactly_stays_and_has_no_spread() -> None:
     model, x = small_model(), binary_data(7)
     mask = np.random.default_rng(0).random(x.shape) < 0.5
@@ -213,6 +216,7 @@ def test_weights_are_equal_where_nothing_is_seen_and_q_is_the_prior() -> None:
     np.testing.assert_allclose(found.effective_sample_size, 50.0, rtol=1e-5)  # rounded up to tens
 
 
+@pytest.mark.compile
 def test_results_depend_on_the_seed_alone_and_rows_are_padded(monkeypatch) -> None:
     monkeypatch.setattr(sampling, "ROWS", 20)
     model, x = small_model(), binary_data(5)
@@ -234,6 +238,7 @@ def test_results_depend_on_the_seed_alone_and_rows_are_padded(monkeypatch) -> No
         assert not np.array_equal(first.mean[0], first.mean[2])  # batches differ in their noise
 
 
+@pytest.mark.compile
 def test_full_vb_takes_its_parameters_at_their_mean() -> None:
     parts = small_model()
     tf_keras.utils.set_random_seed(1)
@@ -245,6 +250,7 @@ def test_full_vb_takes_its_parameters_at_their_mean() -> None:
     np.testing.assert_array_equal(impute(full, x, **options).mean, impute(parts, x, **options).mean)
 
 
+@pytest.mark.compile
 def test_images_and_xla() -> None:
     decoder = layers.GaussianLikelihood((2, 2), (4,), variance="global")
     model = small_model(decoder=decoder)
@@ -268,6 +274,7 @@ def _impute(decoder: object = None, y: object = None, **options) -> Callable[[],
 GREY = np.full([3, 6], 0.5)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("action", "parts"),
     [

@@ -142,6 +142,7 @@ def test_averages_are_those_of_the_kept_steps() -> None:
     assert np.isnan(late.accepted).all()
 
 
+@pytest.mark.compile
 def test_step_sizes_follow_acceptance_until_averages_are_taken() -> None:
     y = tf.constant(Y[:200], tf.float32)
     sampler = chains(0, kept_from=300)

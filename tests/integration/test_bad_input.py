@@ -207,6 +207,7 @@ def test_grey_pixels_are_taken_when_allowed_by_name(
     assert command("train", *arguments, "--binarize=none", "--allow_grey_bernoulli") == 0
 
 
+@pytest.mark.run
 def test_the_largest_seed_trains(data_file: Path, tmp_path: Path) -> None:
     arguments = (f"--workdir={tmp_path / 'run'}", f"--dataset={data_file}", *TINY, "--steps=2")
     assert command("train", *arguments, f"--seed={2**32 - 1}") == 0

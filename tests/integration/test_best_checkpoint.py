@@ -48,6 +48,7 @@ def test_the_weights_are_those_of_the_best_step(overfitted: Path) -> None:
     assert_same_arrays([variable.numpy() for variable in best.variables], saved)
 
 
+@pytest.mark.run
 def test_the_numbers_are_those_of_the_best_step(overfitted: Path, capsys) -> None:
     rows = {"best": best_row(overfitted), "last": metric_rows(overfitted)[-1]}
     printed = {}
@@ -70,6 +71,7 @@ def test_each_verb_that_loads_a_run_takes_it(verb: str) -> None:
     assert flags_lib.parse(values, ["--checkpoint=best"]).checkpoint == "best"
 
 
+@pytest.mark.run
 def test_pictures_reports_and_codes_are_of_the_best_step(overfitted: Path, tmp_path: Path) -> None:
     step = best_row(overfitted)["step"]
     small = ("--num_scored=2", "--num_samples=5", "--num_refined=2", "--num_datapoints=5")

@@ -91,6 +91,7 @@ def test_the_default_config_is_that_of_train() -> None:
     assert config_in(REPOSITORY / "configs" / "mnist_5k.flags") == TrainConfig()
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_in(path)

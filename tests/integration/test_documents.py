@@ -13,6 +13,7 @@ import pytest
 
 import tfp_aevb
 from tests.integration.runs import REPOSITORY, Example, examples
+from tfp_aevb.commands.flags import flags_of
 from tfp_aevb.commands.main import VERBS
 
 README = REPOSITORY / "README.md"
@@ -123,6 +124,7 @@ def assert_same_output(found: str, shown: str) -> None:
         assert value == pytest.approx(expected, rel=0.03, abs=0.11), (found, shown)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
 def test_the_examples_of_a_page_run_and_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -208,8 +210,7 @@ def test_the_commands_of_a_page_name_flags_and_configs_that_exist(page: Path) ->
     for verb, flags in commands:
         if verb == "VERB":
             continue
-        values = importlib.import_module("tfp_aevb.commands.flags").new_flags()
-        importlib.import_module(f"tfp_aevb.commands.{verb}").define_flags(values)
+        values = flags_of(importlib.import_module(f"tfp_aevb.commands.{verb}"))
         for flag, value in re.findall(r"--(\w+)(?:=(\S+))?", flags):
             assert flag in values or flag in ("help", "flagfile"), (verb, flag)
             if flag == "flagfile":
@@ -220,8 +221,7 @@ def test_the_commands_of_a_page_name_flags_and_configs_that_exist(page: Path) ->
 def test_the_flags_that_a_page_mentions_exist(page: Path) -> None:
     known = {"help", "flagfile", "version"}
     for verb in VERBS:
-        values = importlib.import_module("tfp_aevb.commands.flags").new_flags()
-        importlib.import_module(f"tfp_aevb.commands.{verb}").define_flags(values)
+        values = flags_of(importlib.import_module(f"tfp_aevb.commands.{verb}"))
         known |= {*values, *(f"no{name}" for name in values if values[name].boolean)}
     named = re.findall(r"`--(\w+)[=\s`]", without_blocks(page))
     if page.name not in ("performance.md", "reliability.md"):  # those of the benchmarks and faults

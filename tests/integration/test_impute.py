@@ -20,6 +20,7 @@ def arrays_in(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("method", "diagnostic"),
     [("gibbs", None), ("metropolis", "acceptance"), ("importance", "effective_sample_size")],
@@ -53,6 +54,7 @@ def test_test_images_are_damaged_and_restored(
     assert tf.io.decode_png(output.with_suffix(".png").read_bytes()).numpy().std() > 0.0
 
 
+@pytest.mark.run
 def test_own_images_have_nan_or_a_mask(trained: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 2, (4, 4, 5)).astype(np.float32)
     mask = np.random.default_rng(1).random(x.shape) < 0.5
@@ -84,6 +86,7 @@ def test_own_noisy_images_are_restored(trained: Path, tmp_path: Path) -> None:
     assert (found["stddev"] > 0.0).all()
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("arguments", "naming"),
     [

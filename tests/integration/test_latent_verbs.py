@@ -33,6 +33,7 @@ def arrays_in(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_encode_writes_codes_and_labels(split: str, trained: Path, tmp_path, capsys) -> None:
     paths = {suffix: tmp_path / f"codes.{suffix}" for suffix in ("npz", "csv")}
@@ -58,6 +59,7 @@ def test_encode_writes_codes_and_labels(split: str, trained: Path, tmp_path, cap
     assert tree(trained) == before
 
 
+@pytest.mark.run
 def test_encode_does_not_divide_counts(tmp_path: Path) -> None:
     x = np.random.default_rng(0).poisson(5.0, (30, 4))
     np.save(tmp_path / "counts.npy", x)
@@ -156,6 +158,7 @@ def test_represent_names_missing_labels(unlabelled: Path, capsys) -> None:
     assert_refused(capsys, "represent", *arguments, naming=("has no labels", "train split"))
 
 
+@pytest.mark.run
 def test_diagnose_prints_writes_and_draws(trained: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     before = tree(workdir)
@@ -186,6 +189,7 @@ def test_diagnose_prints_writes_and_draws(trained: Path, tmp_path: Path, capsys)
         assert line in out
 
 
+@pytest.mark.run
 def test_diagnose_is_a_function_of_the_seed(trained: Path, tmp_path: Path) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     texts = []
@@ -215,6 +219,7 @@ def test_diagnose_says_what_a_mixture_prior_leaves_undefined(
     assert json.loads((workdir / "diagnostics.json").read_text())["kl_per_dimension"] is None
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("file_format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_figures_draws_interpolations_when_asked(
     file_format: str, start: bytes, trained: Path, tmp_path: Path, capsys

@@ -55,6 +55,7 @@ def test_a_run_keeps_its_gaps_and_is_served(run_with_gaps: Path) -> None:
     np.testing.assert_allclose(served.encode(x)["loc"], model.encode(x).mean(), rtol=1e-4)
 
 
+@pytest.mark.run
 def test_the_verbs_take_gaps(run_with_gaps: Path, tmp_path: Path, capsys) -> None:
     new, codes = tmp_path / "new.npy", tmp_path / "codes.npz"
     x = images(6, 1)
@@ -84,6 +85,7 @@ def test_the_verbs_take_gaps(run_with_gaps: Path, tmp_path: Path, capsys) -> Non
     assert_refused(capsys, "represent", where, naming=("missing", "encode"))
 
 
+@pytest.mark.run
 def test_a_flow_goes_with_a_mask(gaps_file: Path, tmp_path: Path) -> None:
     where = (f"--workdir={tmp_path / 'run'}", f"--dataset={gaps_file}")
     flow = ("--posterior=realnvp", "--objective=sgvb_a", "--activation=relu")
@@ -93,6 +95,7 @@ def test_a_flow_goes_with_a_mask(gaps_file: Path, tmp_path: Path) -> None:
     assert [step.activation for step in model.encoder.steps] == ["relu", "relu"]
 
 
+@pytest.mark.run
 def test_real_values_with_gaps_and_zeros_in_their_place(tmp_path: Path) -> None:
     x = images(60, 2).reshape(60, 20)
     np.save(tmp_path / "real.npy", 3.0 * x + 1.0)

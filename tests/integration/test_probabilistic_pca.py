@@ -90,6 +90,7 @@ def test_the_closed_form_is_the_likelihood_of_its_parameters_and_a_maximum() -> 
         assert gaussian_log_prob(X, MEAN, wrong).mean() < LOG_PROB - 1e-4
 
 
+@pytest.mark.run
 @posteriors
 def test_before_training_all_is_far_from_it(posterior: str) -> None:
     model = linear_model(posterior)
@@ -100,6 +101,7 @@ def test_before_training_all_is_far_from_it(posterior: str) -> None:
     assert variance > 2.0 * VARIANCE
 
 
+@pytest.mark.run
 @posteriors
 def test_training_reaches_the_maximum_likelihood(posterior: str) -> None:
     assert LOG_PROB - 1e-3 < log_prob(trained(posterior)) < LOG_PROB + 1e-6

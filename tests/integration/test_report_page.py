@@ -60,6 +60,7 @@ def test_a_report_states_its_numbers(report: Path, trained: Path, capsys) -> Non
     assert re.search(r"hidden_units\s+\[16\]\s+set", text)
 
 
+@pytest.mark.run
 def test_the_command_of_a_report_goes_on_with_the_run_from_any_folder(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_stopped_process_is_gone_on_with_exactly(
     assert_same_run(stopped, whole)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_command_with_its_exit_code(
     signum: signal.Signals,
@@ -107,6 +108,7 @@ def damage(path: Path, how: str) -> None:
         path.with_suffix(".sha256").unlink()
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("how", ["truncated", "one bit flipped", "empty", "without checksum"])
 @pytest.mark.usefixtures("without_ending")
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
@@ -137,6 +139,7 @@ def test_a_run_with_damaged_checkpoints_only_is_refused(
     assert tree(workdir) == before
 
 
+@pytest.mark.run
 def test_a_checkpoint_of_another_model_is_refused(
     trained: Path, data_file: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def diverging(data_file: Path, workdir: Path, *more: str) -> int:
     return command("train", f"--workdir={workdir}", f"--dataset={data_file}", *TINY, *flags)
 
 
+@pytest.mark.run
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(
     data_file: Path, tmp_path: Path, capsys
 ) -> None:

@@ -29,6 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.run
 def test_a_run_on_a_stream_goes_on_exactly(whole: Path, tmp_path: Path) -> None:
     for steps in (13, 40):
         assert command("train", f"--workdir={tmp_path}", *SOURCE, f"--steps={steps}") == 0
@@ -54,6 +55,7 @@ def test_the_other_verbs_work_on_a_run_of_a_stream(whole: Path, capsys) -> None:
     assert "1,000" in capsys.readouterr().out
 
 
+@pytest.mark.run
 def test_two_devices_share_a_stream_and_train_as_one(whole: Path, tmp_path: Path) -> None:
     process = python(
         *("-c", MIRRORED, "train", f"--workdir={tmp_path / 'two'}", "--strategy=mirrored"), *SOURCE
@@ -63,6 +65,7 @@ def test_two_devices_share_a_stream_and_train_as_one(whole: Path, tmp_path: Path
     assert_same_bounds(whole, tmp_path / "two")
 
 
+@pytest.mark.run
 def test_where_a_stream_ends_its_run_is_kept(tmp_path: Path, capsys) -> None:
     # 2,000 rows are held out, so that 130 minibatches of 10 can be read.
     source = "--dataset=tests.integration.stream_source:ending"
@@ -74,6 +77,7 @@ def test_where_a_stream_ends_its_run_is_kept(tmp_path: Path, capsys) -> None:
     assert load_run(tmp_path)[2].optimizer.iterations == kept
 
 
+@pytest.mark.run
 def test_n_can_be_declared(whole: Path, tmp_path: Path) -> None:
     assert command("train", f"--workdir={tmp_path}", *SOURCE, "--num_data=7000") == 0
     assert load_run(tmp_path)[2].num_data == 7000

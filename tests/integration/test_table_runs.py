@@ -86,6 +86,7 @@ def test_the_averages_are_what_is_evaluated_and_loaded(run_of_table: Path) -> No
     assert bounds["validation"]["elbo"] == pytest.approx(float(last), rel=1e-6)
 
 
+@pytest.mark.run
 def test_a_resumed_run_is_the_same(table: Path, run_of_table: Path, tmp_path: Path) -> None:
     flags = (f"--dataset={table}", *OPTIONS, *AIDS, f"--workdir={tmp_path / 'two'}")
     assert command("train", *flags, "--steps=27") == 0
@@ -99,6 +100,7 @@ def test_a_resumed_run_is_the_same(table: Path, run_of_table: Path, tmp_path: Pa
     assert_same_run(tmp_path / "two", again)
 
 
+@pytest.mark.run
 def test_rows_are_scored_and_encoded(run_of_table: Path, tmp_path: Path, capsys) -> None:
     new = write(tmp_path / "new.csv", cells(1, 7, 0.3))
     scores, codes = tmp_path / "scores.csv", tmp_path / "codes.csv"
@@ -114,6 +116,7 @@ def test_rows_are_scored_and_encoded(run_of_table: Path, tmp_path: Path, capsys)
     assert len(read(codes)) == 7
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("method", ["importance", "metropolis"])
 def test_gaps_are_filled(method: str, run_of_table: Path, tmp_path: Path) -> None:
     rows = cells(2, 6, 0.4)
@@ -146,6 +149,7 @@ def test_gaps_are_filled(method: str, run_of_table: Path, tmp_path: Path) -> Non
     assert command("evaluate", f"--workdir={run_of_table}", f"--input={output}") == 0
 
 
+@pytest.mark.run
 def test_rows_are_drawn(run_of_table: Path, tmp_path: Path) -> None:
     output = tmp_path / "drawn.csv"
     assert command("sample", f"--workdir={run_of_table}", "--num=5", f"--output={output}") == 0
@@ -153,6 +157,7 @@ def test_rows_are_drawn(run_of_table: Path, tmp_path: Path) -> None:
     assert command("evaluate", f"--workdir={run_of_table}", f"--input={output}") == 0
 
 
+@pytest.mark.run
 def test_a_table_is_diagnosed_and_reported(run_of_table: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(run_of_table, tmp_path / "copy")
     assert command("diagnose", f"--workdir={workdir}", "--num_refined=3", "--num_draws=20") == 0
@@ -202,6 +207,7 @@ def test_what_does_not_suit_is_one_line(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.run
 def test_a_flow_goes_with_a_table(table: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "flow"
     flags = (f"--dataset={table}", *OPTIONS, "--posterior=iaf", "--objective=sgvb_a")
@@ -211,6 +217,7 @@ def test_a_flow_goes_with_a_table(table: Path, tmp_path: Path) -> None:
     assert [step.activation for step in load_run(workdir)[2].encoder.steps] == ["tanh", "tanh"]
 
 
+@pytest.mark.run
 def test_convolutions_from_the_command_line(data_file: Path, tmp_path: Path, capsys) -> None:
     where = (f"--workdir={tmp_path / 'conv'}", f"--dataset={data_file}")
     aids = ("--network=conv", "--output_bias=data", "--init=glorot", "--activation=relu")

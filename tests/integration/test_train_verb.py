@@ -151,6 +151,7 @@ def test_settings_are_written_for_tensorboard(trained: Path) -> None:
     assert hparams.keys() == TrainConfig().to_dict().keys()
 
 
+@pytest.mark.run
 def test_table_of_bounds_is_printed(trained: Path, tmp_path: Path, capsys) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     config = f"--flagfile={trained / 'flags.txt'}"
@@ -165,6 +166,7 @@ def test_table_of_bounds_is_printed(trained: Path, tmp_path: Path, capsys) -> No
     assert json.loads((workdir / "summary.json").read_text()) == summary
 
 
+@pytest.mark.run
 def test_a_finished_run_without_its_metrics_ends_again(trained: Path, tmp_path: Path) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     before = json.loads((workdir / "summary.json").read_text())
@@ -202,6 +204,7 @@ def test_fewer_steps_than_done_are_refused_and_nothing_changes(
     assert tree(workdir) == before
 
 
+@pytest.mark.run
 def test_other_data_under_the_same_name_are_refused(tmp_path: Path, capsys) -> None:
     path = tmp_path / "data.npy"
     np.save(path, np.eye(30, 4, dtype=np.uint8))
@@ -229,6 +232,7 @@ def test_a_workdir_in_use_is_refused(
     assert {**tree(workdir), ".lock": b""} == {**before, ".lock": b""}
 
 
+@pytest.mark.run
 def test_a_run_of_digits_in_its_own_process(tmp_path: Path) -> None:
     process = python(
         *("-m", "tfp_aevb", "train", f"--workdir={tmp_path / 'run'}"),
@@ -245,6 +249,7 @@ def test_a_run_of_digits_in_its_own_process(tmp_path: Path) -> None:
     assert scalar_steps(tmp_path / "run", "validation", "elbo") == [20, 40]
 
 
+@pytest.mark.run
 def test_an_error_in_its_own_process_is_one_line(tmp_path: Path) -> None:
     process = python("-m", "tfp_aevb", "train", f"--workdir={tmp_path / 'x'}", "--dataset=nope.npy")
     stdout, stderr = process.communicate(timeout=600)

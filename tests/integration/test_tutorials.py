@@ -52,6 +52,7 @@ def serving(found: dict[str, Any]) -> None:
 CHECKS = (own_data, count_data, missing_data, tables, serving)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_tutorial_runs_and_finds_what_it_says(
     check: Callable[[dict[str, Any]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ def values_in(path: Path, column: str) -> np.ndarray:
     return np.array([float(row[column]) for row in rows])
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("estimator", "num_samples"), [("elbo", 1), ("importance", 7), ("hmc", 10), ("ais", 2)]
 )
@@ -70,6 +71,7 @@ def test_one_datapoint_has_no_interval(trained: Path, capsys) -> None:
     assert capsys.readouterr().out.split()[-1] == "1"
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(
     ("file_format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
 )
@@ -87,6 +89,7 @@ def test_figures_are_drawn_again_in_each_format(
     assert all(path.read_bytes().startswith(start) for path in printed)
 
 
+@pytest.mark.run
 def test_figures_of_the_run_are_those_of_the_verb(trained: Path, tmp_path: Path) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     assert command("figures", f"--workdir={workdir}") == 0
@@ -128,6 +131,7 @@ def test_samples_are_drawn_as_a_picture(trained: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.run
 def test_export_serves_the_newest_checkpoint(trained: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "model"
     assert command("export", f"--workdir={trained}", f"--output={output}") == 0
@@ -204,6 +208,7 @@ def test_missing_data_are_named(verb: str, trained: Path, tmp_path: Path, capsys
     assert_refused(capsys, verb, f"--workdir={workdir}", naming=("gone.npz", "does not exist"))
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("place", ["/proc/none/out", "{file}/out", "{file}"])
 @pytest.mark.parametrize(
     ("verb", "suffix"),
@@ -245,6 +250,7 @@ def test_a_picture_of_data_without_an_image_shape_is_refused(
     assert_refused(capsys, "sample", *arguments, naming=("not trained on images", ".npz"))
 
 
+@pytest.mark.run
 def test_seeds_beyond_32_bits_work(trained: Path, tmp_path: Path) -> None:
     workdir = copy_of(trained, tmp_path / "run")
     for verb in ("figures", "evaluate"):

@@ -14,6 +14,7 @@ def independent(logits: tf.Tensor, event_ndims: int = 1) -> LogitBernoullis:
     return LogitBernoullis(LogitBernoulli(logits=logits, dtype=tf.float32), event_ndims)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("event", [(1,), (784,), (257,), (28, 28), (5, 4, 3)])
 @pytest.mark.parametrize("scale", [0.1, 5.0, 50.0])
 @pytest.mark.parametrize("jit_compile", [False, True])

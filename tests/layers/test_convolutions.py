@@ -137,6 +137,7 @@ def _models() -> dict[str, AEVB]:
     return models
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", ["conv", "keras", "heads"])
 def test_models_of_any_network_are_fitted_saved_loaded_and_exported(
     name: str, tmp_path: Path

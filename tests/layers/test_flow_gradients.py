@@ -58,6 +58,7 @@ class _Value:
         return float(np.sum(self._shares * self._log_weights().numpy().astype(np.float64)))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("kind", ["iaf", "realnvp", "spline"])
 @pytest.mark.parametrize("objective", [sgvb_a, sticking_the_landing, doubly_reparameterized])
 def test_gradients_along_directions_are_differences(

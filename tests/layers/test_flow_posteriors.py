@@ -42,6 +42,7 @@ def _log_density(q: tfd.Distribution, noise: np.ndarray) -> tuple[tf.Tensor, np.
     return z, log_base.sum(-1) - np.linalg.slogdet(jacobian.astype(np.float64))[1]
 
 
+@pytest.mark.compile(but_first=True)
 @every_kind
 def test_a_flow_has_the_density_of_its_jacobian(kind: str) -> None:
     layer, x = _flow(kind)
@@ -197,6 +198,7 @@ def test_huge_parameters_keep_draws_inside(support: str, size: float) -> None:
     assert not np.isnan(tape.gradient(value, params)).any()
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("size", [50.0, -50.0, 1e4, 1e30, -1e30])
 @pytest.mark.parametrize("kind", [*KINDS, "low_rank"])
 def test_huge_parameters_give_no_nan(kind: str, size: float) -> None:

@@ -46,6 +46,7 @@ def _model(kind: str, network: Callable) -> AEVB:
     return compiled(AEVB(prior, posterior, likelihood, objective="sgvb_a"))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     ("kind", "network"),
     [
@@ -67,6 +68,7 @@ def test_it_trains_and_survives_its_keras_file(kind: str, network: str, tmp_path
     np.testing.assert_array_equal(loaded.elbo(x, seed=1), model.elbo(x, seed=1))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("kind", [*KINDS, "hierarchy"])
 def test_it_is_exported(kind: str, tmp_path: Path) -> None:
     model, x = _model(kind, _sequential), binary_data(5)

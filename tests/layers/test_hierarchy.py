@@ -73,6 +73,7 @@ def test_draws_have_the_density_of_the_levels(direction: str) -> None:
     assert np.std(ratio) / np.sqrt(len(ratio)) < 0.02
 
 
+@pytest.mark.compile
 def test_linear_two_level_bound_is_below_log_p_and_reaches_it_by_importance() -> None:
     prior = layers.HierarchicalPrior(DIMS, (), trainable=False)
     kernel, bias = prior.steps[0].network_weights
@@ -165,6 +166,7 @@ def _set_linear(network: layers.MLP, kernel: np.ndarray, variance: np.ndarray) -
     network.set_weights([np.hstack([kernel, np.zeros_like(kernel)]), bias])
 
 
+@pytest.mark.compile
 def test_importance_sampling_of_three_levels_finds_log_p_to_a_hundredth_of_a_variance() -> None:
     chain = _Chain()
     covariance = chain.covariance(chain.variances)[: chain.data_dim, : chain.data_dim]
@@ -200,6 +202,7 @@ def test_the_decoder_sees_the_first_level_alone() -> None:
     assert decoder.network.network_weights[0].shape == [3, 4]
 
 
+@pytest.mark.compile
 def test_a_hierarchy_survives_its_keras_file_and_trains_in_mixed_precision(tmp_path) -> None:
     model = AEVB(
         _prior(dtype="mixed_bfloat16"),

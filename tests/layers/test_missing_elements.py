@@ -178,6 +178,7 @@ def test_importance_sampling_through_another_posterior_agrees_with_the_exact_val
     assert (distance < 5.0 * found.standard_error.numpy() + 1e-4).all()
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", ["sgvb_b", "sgvb_a", "iwae", "dreg", "vimco"])
 def test_bound_and_gradients_are_those_of_the_model_of_the_observed_elements(
     objective: str,
@@ -255,6 +256,7 @@ def test_an_encoder_sees_zeros_or_the_mask_too() -> None:
     np.testing.assert_array_equal(seen, np.concatenate([zeros[:3], known], axis=1))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("mask", [False, True])
 def test_a_model_is_fitted_with_gaps_saved_and_loaded(mask: bool, tmp_path: Path) -> None:
     model, x = compiled(gap_model(mask=mask)), gaps_in(binary_data(50))
@@ -286,6 +288,7 @@ def test_a_decoder_of_one_s_own_may_say_so_by_its_distribution() -> None:
     np.testing.assert_allclose(model.log_likelihood(tf.constant(x), z)[0], expected, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_with_xla_the_bound_is_the_same() -> None:
     model, x = gap_model(mask=True, objective="iwae", num_samples=2), gaps_in(binary_data(20))
     bound = tf.function(lambda x: model.bound(x, tf.constant([1, 2])).elbo, jit_compile=True)
@@ -294,6 +297,7 @@ def test_with_xla_the_bound_is_the_same() -> None:
     assert all(np.isfinite(variable).all() for variable in model.trainable_variables)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("model_class", [WakeSleep, FullVB, AblatedAEVB])
 def test_the_other_algorithms_are_fitted_with_gaps(model_class: type[AEVB]) -> None:
     model, x = compiled(gap_model(model_class, num_data=40)), gaps_in(binary_data(40))
@@ -311,6 +315,7 @@ def test_dreams_have_the_gaps_of_the_data() -> None:
     assert np.abs(model._sleep(tf.zeros([7, 6]), *seeds) - expected).max() > 1e-3
 
 
+@pytest.mark.compile
 def test_monte_carlo_em_fits_q_to_what_is_observed() -> None:
     decoder = layers.BernoulliLikelihood(6, (), init_stddev=3.0, allow_missing=True)
     model = MonteCarloEM(layers.StandardNormalPrior(2), decoder, num_data=4)
@@ -332,6 +337,7 @@ def test_gaps_that_nobody_marginalises_are_refused() -> None:
     assert_one_line(lambda: compiled(gap_model()).evaluate(x, verbose=0), ValueError, *parts)
 
 
+@pytest.mark.compile
 def test_missing_beta_elements_are_restored() -> None:
     """0, which has no density under a beta distribution, must not stand for what is missing."""
     tf_keras.utils.set_random_seed(1)

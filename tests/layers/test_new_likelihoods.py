@@ -120,6 +120,7 @@ def _distribution(name: str, params: np.ndarray) -> tf.Module:
     return make.new(tf.convert_to_tensor(params), [D], *options)
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 def test_log_density_equals_scipy(name: str) -> None:
     _, _, x, log_density, _ = CASES[name]
@@ -132,6 +133,7 @@ def test_log_density_equals_scipy(name: str) -> None:
     np.testing.assert_allclose(compiled(), expected, rtol=1e-4)
 
 
+@pytest.mark.compile(but_first=True)
 @every_case
 def test_means_and_variances_are_those_of_draws(name: str) -> None:
     params = 0.5 * _params(name)
@@ -199,6 +201,7 @@ def test_the_variance_of_levels_is_the_sum_over_them() -> None:
     np.testing.assert_allclose(variance(), expected, rtol=1e-3, atol=5e-6)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("loc", [100.0, 100.3, 100.5, -3.0, 300.0])
 @pytest.mark.parametrize("scale", [np.exp(-7.0), 0.02, 2.0, 1000.0])
 def test_the_variance_of_one_rounded_logistic_is_exact(loc: float, scale: float) -> None:

@@ -15,6 +15,7 @@ J = 3
 RNG = np.random.default_rng(4)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("kind", ["realnvp", "spline", "iaf"])
 def test_a_flow_prior_has_the_density_of_its_jacobian(kind: str) -> None:
     tf_keras.utils.set_random_seed(2)
@@ -45,6 +46,7 @@ def _assert_draws_follow_the_density(prior: tfd.Distribution) -> np.ndarray:
     return z
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("kind", ["realnvp", "spline", "iaf"])
 def test_draws_of_a_flow_prior_follow_its_density(kind: str) -> None:
     tf_keras.utils.set_random_seed(2)

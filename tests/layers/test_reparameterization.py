@@ -226,6 +226,7 @@ def test_the_table_has_the_families_of_the_paper() -> None:
     assert set(_table()) == set(FAMILIES)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_through_samples_are_exact(name: str) -> None:
     draws, exact = Draws(name, FAMILIES[name].num_samples), _exact_gradients(name)
@@ -246,6 +247,7 @@ def test_gradients_through_samples_are_exact(name: str) -> None:
         assert (right < 4.0).all(), (key, right)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_score_function_is_wrong_exactly_where_ends_move(name: str) -> None:
     draws, exact = Draws(name, 50_000, fixed=True), _exact_gradients(name)
@@ -348,6 +350,7 @@ def _model(name: str, prior: str | None = None) -> AEVB:
     return model
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_encoder_of_the_family_raises_the_bound(name: str) -> None:
     model, x = _model(name), np.repeat(X, 40, axis=0)
@@ -389,6 +392,7 @@ def test_importance_sampling_misses_what_q_does_not_cover() -> None:
     np.testing.assert_allclose(estimate, X.shape[1] * np.log(0.5) + covered, atol=0.01)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("example", EXAMPLES, ids=["positive", "simplex"])
 def test_examples_of_the_document_run(example: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}

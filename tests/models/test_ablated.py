@@ -71,6 +71,7 @@ def by_hand(model: AEVB) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.compile(but_first=True)
 @every_combination
 def test_the_terms_are_those_computed_by_hand(sampled: bool, regularised: bool) -> None:
     model = linear_model(sampled, regularised)
@@ -88,6 +89,7 @@ def test_the_terms_are_those_computed_by_hand(sampled: bool, regularised: bool) 
     assert_mean(draws.sum(1), (hand["at_mean"] + hand["of_noise"]).sum(), standard_errors=4.0)
 
 
+@pytest.mark.compile(but_first=True)
 @every_combination
 def test_what_evaluates_it_gives_the_evidence_lower_bound(sampled: bool, regularised: bool) -> None:
     model = linear_model(sampled, regularised)
@@ -125,6 +127,7 @@ def test_with_both_parts_it_is_aevb() -> None:
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.compile(but_first=True)
 @every_combination
 def test_gradients_are_those_of_the_expected_aim(sampled: bool, regularised: bool) -> None:
     model = linear_model(sampled, regularised)
@@ -155,6 +158,7 @@ def test_gradients_are_those_of_the_expected_aim(sampled: bool, regularised: boo
             np.testing.assert_allclose(found[0], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.compile
 def test_a_linear_auto_encoder_finds_the_plane_of_pca() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=[200, 2]) @ rng.normal(size=[2, 3]) + 0.3 * rng.normal(size=[200, 3])
@@ -168,6 +172,7 @@ def test_a_linear_auto_encoder_finds_the_plane_of_pca() -> None:
     assert best <= error < 1.01 * best
 
 
+@pytest.mark.compile(but_first=True)
 @every_combination
 def test_a_keras_file_holds_it(sampled: bool, regularised: bool, tmp_path: Path) -> None:
     data = binary_data()
@@ -188,6 +193,7 @@ def test_other_estimators_are_refused() -> None:
     )
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("method", "sampled", "regularised"),
     [("autoencoder", False, False), ("no_kl", True, False), ("mean_only", False, True)],

@@ -228,6 +228,7 @@ def test_a_learning_rate_schedule_is_followed() -> None:
     assert all((a != b).any() for a, b in zip(start, weights_of(model), strict=True))
 
 
+@pytest.mark.compile
 def test_a_saved_model_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     whole, saved = (
@@ -285,6 +286,7 @@ class _ModuleEncoder(tf.Module):
         return tfd.MultivariateNormalDiag(tf.matmul(x, self.kernel), [0.5, 0.5])
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("objective", ["sgvb_b", "score_function"])
 def test_keras_networks_of_the_users_are_trained(objective: str) -> None:
     encoder, decoder = _sequential_parts()

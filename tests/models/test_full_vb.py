@@ -83,6 +83,7 @@ def test_a_decoder_may_use_some_of_the_latents_alone(form: str) -> None:
     assert model.sample(3, seed=1).shape == [3, 6]
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", FORMS)
 def test_bound_and_gradients_have_the_exact_expectation(form: str, x: tf.Tensor) -> None:
     model = linear_model(**FORMS[form])
@@ -111,6 +112,7 @@ def test_bound_and_gradients_have_the_exact_expectation(form: str, x: tf.Tensor)
         assert_mean(np.stack(parts), expected.numpy())
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("variance", [VARIANCE, "global"])
 def test_draws_of_their_own_have_the_spread_of_drawn_weights(
     variance: float | str, x: tf.Tensor
@@ -202,6 +204,7 @@ def log_evidence(x: np.ndarray) -> tuple[float, float]:
     return peak + np.log(weights.sum() * area), float((weights * b).sum() / weights.sum())
 
 
+@pytest.mark.compile
 def test_the_fitted_bound_stays_below_the_evidence_and_finds_the_posterior_mean() -> None:
     rng = np.random.default_rng(0)
     data = 1.3 * rng.normal(size=[NUM_DATA, 1]) + 0.7 + rng.normal(size=[NUM_DATA, 1]) * 0.7
@@ -223,6 +226,7 @@ def test_the_fitted_bound_stays_below_the_evidence_and_finds_the_posterior_mean(
     assert abs(bias - bias_mean) < 0.05 * posterior_stddev  # 1% of the mean is more
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("shared_draw", [False, True])
 def test_the_layers_that_are_not_variational_are_point_estimates(shared_draw: bool) -> None:
     model = FullVB(

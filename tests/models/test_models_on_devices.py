@@ -40,6 +40,7 @@ MODELS: dict[str, tuple[Callable[[], AEVB], np.ndarray]] = {
 }
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", MODELS)
 def test_two_devices_train_a_baseline_as_one(
     name: str, two_devices: tf.distribute.Strategy

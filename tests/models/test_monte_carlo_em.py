@@ -66,6 +66,7 @@ def after_e_steps(model: MonteCarloEM, x: np.ndarray, count: int) -> np.ndarray:
     return model.chains.numpy()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     "options", [{}, {"fresh_chains": True, "e_step_updates": 20}], ids=["persistent", "fresh"]
 )
@@ -79,6 +80,7 @@ def test_chains_reach_the_exact_posterior(options: dict) -> None:
     assert_mean(np.einsum("ni,nj->nij", centred, centred), covariance)
 
 
+@pytest.mark.compile
 def test_step_sizes_come_to_ninety_percent_acceptance() -> None:
     x = np.random.default_rng(2).normal(size=[1000, D])
     model = linear_model(len(x))
@@ -109,6 +111,7 @@ def test_updates_ascend_log_p_of_x_and_z_at_the_draws() -> None:
     np.testing.assert_allclose(loss, -log_joint.mean(), rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_map_adds_the_parameter_prior_once() -> None:
     x = np.random.default_rng(3).normal(size=[6, D])
     plain, penalised = linear_model(6), linear_model(6, parameter_prior="normal")
@@ -118,6 +121,7 @@ def test_map_adds_the_parameter_prior_once() -> None:
     np.testing.assert_allclose(difference, squares / 2 / 6, rtol=1e-4)
 
 
+@pytest.mark.compile
 def test_an_e_step_moves_its_own_rows_alone() -> None:
     x = np.random.default_rng(3).normal(size=[6, D])
     model = linear_model(6)
@@ -128,6 +132,7 @@ def test_an_e_step_moves_its_own_rows_alone() -> None:
     np.testing.assert_array_equal(moved, [False, False, False, True, False, True])
 
 
+@pytest.mark.compile
 def test_one_e_step_comes_before_each_five_updates_on_one_minibatch() -> None:
     x = binary_data(7)
     model = compiled(
@@ -146,6 +151,7 @@ def test_one_e_step_comes_before_each_five_updates_on_one_minibatch() -> None:
     assert (rows_moved[0] ^ rows_moved[5]).all()
 
 
+@pytest.mark.compile
 def test_updates_see_the_binarised_pixels_of_their_e_step(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, np.ndarray]] = []
 
@@ -173,6 +179,7 @@ def test_updates_see_the_binarised_pixels_of_their_e_step(monkeypatch: pytest.Mo
     assert (first[0] != second[0]).any()
 
 
+@pytest.mark.compile
 def test_fresh_chains_forget_where_they_were() -> None:
     x = np.random.default_rng(3).normal(size=[6, D])
     ends = []
@@ -184,6 +191,7 @@ def test_fresh_chains_forget_where_they_were() -> None:
     np.testing.assert_allclose(ends[0], ends[1], atol=1e-5)
 
 
+@pytest.mark.compile
 def test_the_bound_reported_while_training_is_below_the_evidence() -> None:
     x = np.random.default_rng(3).normal(size=[400, D])
     model = linear_model(400, num_samples=50)
@@ -195,6 +203,7 @@ def test_the_bound_reported_while_training_is_below_the_evidence() -> None:
     assert 0.0 < gap < 0.5
 
 
+@pytest.mark.compile
 def test_training_reaches_the_maximum_likelihood_of_probabilistic_pca() -> None:
     rng = np.random.default_rng(6)
     x = rng.normal(size=[500, 2]) @ rng.normal(size=[2, 6]) + 0.5 * rng.normal(size=[500, 6])
@@ -217,6 +226,7 @@ def test_training_reaches_the_maximum_likelihood_of_probabilistic_pca() -> None:
     assert abs(variance / noise - 1.0) < 0.05
 
 
+@pytest.mark.compile
 def test_what_it_cannot_be_fitted_to_is_refused() -> None:
     model = linear_model(4)
     x = np.zeros([5, D], np.float32)
@@ -233,6 +243,7 @@ def test_what_it_cannot_be_fitted_to_is_refused() -> None:
     )
 
 
+@pytest.mark.compile
 def test_keras_file_round_trip(tmp_path) -> None:
     model = linear_model(6, m_step_updates=3, leapfrog_steps=4)
     x = np.random.default_rng(3).normal(size=[6, D]).astype(np.float32)

@@ -111,6 +111,7 @@ def test_map_adds_the_parameter_prior_once(x) -> None:
     np.testing.assert_allclose(difference, squares / 2 / 50, rtol=1e-4)
 
 
+@pytest.mark.compile
 def test_training_raises_the_bound() -> None:
     data = binary_data(200)
     model = compiled(
@@ -126,6 +127,7 @@ def test_training_raises_the_bound() -> None:
     assert model.evaluate(data, verbose=0, return_dict=True)["elbo"] > before + 0.1
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("inflated", [False, True])
 def test_dreams_of_counts_are_drawn_by_xla(inflated: bool) -> None:
     likelihood = (

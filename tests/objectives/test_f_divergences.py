@@ -73,6 +73,7 @@ def test_quadrature_has_the_closed_forms_between_gaussians() -> None:
         assert exact(name) == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", INTEGRANDS)
 def test_normalised_weights_estimate_the_exact_divergence(name: str) -> None:
     found = Found(f_divergence, 600_000, X[:1], loc=np.array([LOC]), scale=np.array([SCALE]))
@@ -86,6 +87,7 @@ def test_normalised_weights_estimate_the_exact_divergence(name: str) -> None:
     assert abs(values.mean() - exact(name)) < 4.0 * error
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", INTEGRANDS)
 def test_q_descends_the_exact_divergence(name: str) -> None:
     rows = 500
@@ -128,6 +130,7 @@ def test_at_the_true_posterior_each_draw_s_gradient_is_zero(name: str) -> None:
     np.testing.assert_allclose(DIVERGENCES[name](ratios), 0.0, atol=1e-12)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", INTEGRANDS)
 def test_a_model_is_trained_and_saved(name: str, tmp_path) -> None:
     model = compiled(

@@ -23,6 +23,7 @@ def loss_at(model, step: int | None) -> tuple[float, np.ndarray, np.ndarray]:
     return float(loss), bound.reconstruction.numpy(), bound.kl.numpy()
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", ["sgvb_a", "sgvb_b"])
 @pytest.mark.parametrize(
     ("step", "weight"), [(0, 0.01), (49, 0.5), (99, 1.0), (199, 2.0), (500, 2.0)]
@@ -43,6 +44,7 @@ def test_free_bits_are_nats_of_each_datapoint_that_cost_nothing() -> None:
     assert abs(expected + (reconstruction - kl).mean()) > 1e-3
 
 
+@pytest.mark.compile
 def test_evaluation_has_the_bound_whatever_the_weight() -> None:
     model = small_model(kl_weight=3.0, kl_warmup_steps=100, free_bits=2.0)
     loss, reconstruction, kl = loss_at(model, None)
@@ -88,6 +90,7 @@ def test_models_with_an_aim_of_their_own_take_neither_weight_nor_other_objective
     assert_one_line(lambda: make(objective="iwae"), ValueError, "objective", "'iwae'", "sgvb_b")
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_every_objective_trains_in_the_compiled_loop(objective: str) -> None:
     model = small_model(objective=objective, num_samples=4, seed=1)

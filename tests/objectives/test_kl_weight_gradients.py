@@ -92,6 +92,7 @@ def assert_gradients(linear: Linear, step: int | None, weight: float, bits: floa
     )
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", ["sgvb_a", "sgvb_b"])
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0, 4.0])
 def test_the_weight_scales_the_kl_s_gradient(objective: str, weight: float) -> None:

@@ -149,6 +149,7 @@ def _exact_scalar_bound() -> tuple[float, np.ndarray]:
     return value, np.array([*gradient, OBSERVED * M - W * (M**2 + s2)])
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", [score_function, sgvb_a, sgvb_b])
 def test_gradients_are_those_of_the_exact_bound(objective) -> None:
     replicates = 4_000_000
@@ -169,6 +170,7 @@ def test_gradients_are_those_of_the_exact_bound(objective) -> None:
     assert_mean(np.concatenate(gradients, axis=1), gradient)
 
 
+@pytest.mark.compile
 def test_the_score_function_gradient_varies_more_than_the_reparameterised_one() -> None:
     x, spread = tf.constant(binary_data()), {}
     for objective in ("sgvb_a", "sgvb_b", "score_function"):

@@ -46,6 +46,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     return done
 
 
+@pytest.mark.run
 def test_the_other_reading_of_the_start_has_runs_of_its_own(tmp_path: Path, trained) -> None:
     for init in ("variance", "stddev"):
         figure2.run_figure2(DATASET, 300, tmp_path, methods=("aevb",), step_size=0.02, init=init)

@@ -82,6 +82,7 @@ def test_a_row_for_each_point_estimator_and_group(outcome: Outcome) -> None:
     assert found == expected
 
 
+@pytest.mark.run
 def test_values_are_averages_over_the_minibatches(outcome: Outcome) -> None:
     config = dataclasses.replace(settings.DATASETS["mnist_5k"], latent_dim=LATENT_DIM)
     data = load_data(config)
@@ -150,6 +151,7 @@ def test_the_figure_shows_every_variance_on_a_log_axis(outcome: Outcome) -> None
         assert low < min(drawn) < max(drawn) < high
 
 
+@pytest.mark.run
 def test_a_model_that_is_done_is_not_trained_again(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_pixel_means_are_conditioned_on_what_is_seen() -> None:
     np.testing.assert_allclose(found, np.where(damaged.y == 1.0, on, off), rtol=1e-5)
 
 
+@pytest.mark.run
 def test_the_experiment_has_each_method_and_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def epochs_of(warmup_steps: int, **options) -> int:
     return len(history["elbo"])
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize(("warmup_steps", "epochs"), [(0, 3), (5, 3), (6, 4), (12, 5), (100, 12)])
 def test_fit_ends_when_the_bound_has_not_risen_since_the_warm_up(
     warmup_steps: int, epochs: int
@@ -197,6 +198,7 @@ def test_the_same_command_does_not_go_on_training(
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("back", [3, INTERVAL + 3])
 @pytest.mark.usefixtures("short_blocks", "without_ending")
 def test_a_run_stopped_by_a_signal_ends_where_it_would_have(
@@ -211,6 +213,7 @@ def test_a_run_stopped_by_a_signal_ends_where_it_would_have(
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("without_ending")
 def test_a_run_killed_before_its_last_checkpoint_ends_where_it_would_have(
     config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +235,7 @@ def test_a_run_killed_before_its_last_checkpoint_ends_where_it_would_have(
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("without_ending")
 def test_more_patience_goes_on_as_if_it_had_been_there_from_the_start(
     config: TrainConfig, whole: Path, tmp_path: Path
@@ -244,6 +248,7 @@ def test_more_patience_goes_on_as_if_it_had_been_there_from_the_start(
     assert_same_run(workdir, tmp_path / "whole")
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("without_ending")
 def test_patience_given_to_a_run_between_two_rows_waits_for_the_next(
     config: TrainConfig, whole: Path, tmp_path: Path, capsys

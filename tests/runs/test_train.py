@@ -101,6 +101,7 @@ def test_the_first_minibatches_are_as_configured(whole: Path) -> None:
     assert [row["epoch"] for row in rows] == ["4", "8", "10"]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("first", [25, 40])
 def test_two_runs_are_one(first: int, config: TrainConfig, whole: Path, tmp_path: Path) -> None:
     train_and_evaluate(dataclasses.replace(config, steps=first), tmp_path / "run")
@@ -109,6 +110,7 @@ def test_two_runs_are_one(first: int, config: TrainConfig, whole: Path, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.run
 def test_two_runs_are_one_under_xla(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(config, xla=True, optimizer="adam", learning_rate=0.001)
     train_and_evaluate(dataclasses.replace(config, steps=25), tmp_path / "halves")
@@ -117,6 +119,7 @@ def test_two_runs_are_one_under_xla(config: TrainConfig, tmp_path: Path) -> None
     assert_same_run(tmp_path / "halves", tmp_path / "whole")
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("step", [3, 20, 31, 49])
 @pytest.mark.usefixtures("short_blocks")
 def test_a_stopped_run_is_gone_on_with_exactly(
@@ -134,6 +137,7 @@ def test_a_stopped_run_is_gone_on_with_exactly(
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.run
 @pytest.mark.usefixtures("short_blocks")
 def test_a_stop_loses_no_point_of_tensorboard(
     config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,6 +176,7 @@ def test_weights_and_their_averages_start_with_the_data_s_output_bias(
     assert_same_arrays(*zip(*((a.numpy(), v.numpy()) for a, v in pairs), strict=True))
 
 
+@pytest.mark.run
 def test_another_seed_is_another_run(config: TrainConfig, whole: Path, tmp_path: Path) -> None:
     train_and_evaluate(dataclasses.replace(config, seed=1), tmp_path / "run")
     assert metric_rows(tmp_path / "run") != metric_rows(whole)
@@ -197,6 +202,7 @@ def test_fewer_steps_than_done_change_nothing(
     assert (workdir / "flags.txt").read_bytes() == (whole / "flags.txt").read_bytes()
 
 
+@pytest.mark.run
 def test_the_followed_split_may_be_the_test_split(config: TrainConfig, tmp_path: Path) -> None:
     bounds = {}
     for split in ("validation", "test"):
@@ -235,6 +241,7 @@ def test_parameters_that_are_not_finite_are_not_saved(config: TrainConfig, tmp_p
     assert all(np.isfinite(array).all() for array in checkpoint_arrays(tmp_path).values())
 
 
+@pytest.mark.run
 def test_three_restores_are_tried(config: TrainConfig, tmp_path: Path, capsys) -> None:
     with pytest.raises(NonFiniteBoundError):
         train_and_evaluate(diverging(config, nan_policy="restore"), tmp_path)

@@ -57,6 +57,7 @@ def _second(config: TrainConfig, first: Path, **settings: Any) -> TrainConfig:
     return dataclasses.replace(config, warm_start=str(first), **settings)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "settings",
     [
@@ -77,6 +78,7 @@ def test_a_run_starts_from_the_averages_of_another(
     assert any((a != b).any() for a, b in zip(cold, expected, strict=True))
 
 
+@pytest.mark.run
 def test_a_resumed_run_does_not_start_again_and_needs_the_other_no_more(
     config: TrainConfig, first: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_run_on_data_of_another_shape_is_refused(
     assert not workdir.exists()
 
 
+@pytest.mark.run
 def test_a_run_on_another_table_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     rows = "".join(f"{i % 7}.5,{'abc'[i % 3]},{i * i}\n" for i in range(30))
     text = "size,town,visits\n" + rows

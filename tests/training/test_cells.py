@@ -54,6 +54,7 @@ def _evaluate(model: AEVB, x, **kwargs) -> dict[str, float]:
     return model.evaluate(x, verbose=0, return_dict=True, **kwargs)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("make", MODELS)
 def test_evaluation_does_not_depend_on_the_batches(make: str) -> None:
     model = compiled(MODELS[make]())
@@ -70,6 +71,7 @@ def test_evaluation_does_not_depend_on_the_batches(make: str) -> None:
         assert other == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("steps_per_execution", [1, 5])
 def test_dynamic_binarisation_does_not_depend_on_the_batches(steps_per_execution: int) -> None:
     model = compiled(small_model(), steps_per_execution=steps_per_execution)
@@ -82,6 +84,7 @@ def test_dynamic_binarisation_does_not_depend_on_the_batches(steps_per_execution
     assert {name: history[f"val_{name}"][0] for name in after} == pytest.approx(after, rel=1e-12)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("make", ["foreign", "wake-sleep"])
 def test_evaluation_does_not_depend_on_the_devices(
     make: str, two_devices: tf.distribute.Strategy
@@ -110,6 +113,7 @@ def test_the_noise_of_a_row_is_its_own() -> None:
     assert len({round(value, 4) for value in rows}) == 3
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("estimator", ["elbo", "importance"])
 def test_scores_of_rows_do_not_depend_on_those_behind_them(estimator: str) -> None:
     scorer = Scorer(small_model(), estimator, 5, seed=3)

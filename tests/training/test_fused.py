@@ -58,6 +58,7 @@ def _by_hand(model: tf_keras.Model, x: Observations, batch_size: int, purpose: s
     return dict(zip(METRICS[1:], np.concatenate(parts).astype(np.float64).mean(0), strict=True))
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     ("x", "objective"),
     [(Observations(X), "sgvb_a"), (GREY, "sgvb_b"), (GREY, "score_function")],
@@ -132,6 +133,7 @@ def test_map_on_a_stream_needs_num_data() -> None:
     assert history["loss"][0] == pytest.approx(rows["loss"][0], rel=1e-6)
 
 
+@pytest.mark.compile
 def test_results_do_not_depend_on_steps_per_execution() -> None:
     runs = []
     for steps_per_execution in (1, 7, None):
@@ -145,6 +147,7 @@ def test_results_do_not_depend_on_steps_per_execution() -> None:
         assert_same_arrays(weights, runs[0][1])
 
 
+@pytest.mark.compile
 def test_two_fits_are_one_longer_fit() -> None:
     whole, parts = (compiled(small_model(), tf_keras.optimizers.Adam(0.01)) for _ in range(2))
     history = _fit(whole, epochs=4)
@@ -179,6 +182,7 @@ def _unknown(x: np.ndarray = X, batch_size: int = 4) -> tf.data.Dataset:
     return stream
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("steps_per_execution", [None, 4])
 def test_streams_of_unknown_length_are_trained_on_to_their_end(steps_per_execution) -> None:
     model = compiled(small_model(), steps_per_execution=steps_per_execution)
@@ -280,6 +284,7 @@ def _finite_updates(model: tf_keras.Model, rate: float) -> int:
     raise AssertionError("the model does not diverge")
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(("rate", "steps_per_execution"), [(3.0, 7), (1e20, 1)])
 def test_a_diverging_model_stops_at_the_step(rate: float, steps_per_execution: int) -> None:
     expected = _finite_updates(_diverging(), rate)
@@ -352,6 +357,7 @@ def test_validation_split_of_a_stream_is_refused() -> None:
     )
 
 
+@pytest.mark.compile
 def test_a_new_model_evaluates_in_blocks_and_trains_in_its_own(monkeypatch) -> None:
     steps: list[int] = []
     next_block = ArrayCells.next_block

@@ -68,6 +68,7 @@ def _fit(model: AEVB, epochs: int = 1, **kwargs) -> dict:
     return model.fit(X, batch_size=8, epochs=epochs, verbose=0, **kwargs).history
 
 
+@pytest.mark.compile
 @CASES
 def test_layers_are_in_training_mode_in_updates_and_nowhere_else(make, jit_compile: bool) -> None:
     mode = Mode()
@@ -80,6 +81,7 @@ def test_layers_are_in_training_mode_in_updates_and_nowhere_else(make, jit_compi
     assert mode.calls.numpy() == 6.0
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("objective", ["iwae", "vimco", "score_function"])
 def test_every_objective_trains_in_training_mode(objective: str) -> None:
     mode = Mode()
@@ -90,6 +92,7 @@ def test_every_objective_trains_in_training_mode(objective: str) -> None:
     assert mode.calls.numpy() >= 3.0
 
 
+@pytest.mark.compile(but_first=True)
 @CASES
 def test_batch_statistics_move_by_keras_rule(make, jit_compile: bool) -> None:
     dense, norm = kl.Dense(8), kl.BatchNormalization(momentum=0.9)
@@ -106,6 +109,7 @@ def test_batch_statistics_move_by_keras_rule(make, jit_compile: bool) -> None:
     np.testing.assert_allclose(norm.moving_variance, 0.9**3 * np.ones(8), rtol=1e-5)
 
 
+@pytest.mark.compile
 @FEW
 def test_dropout_has_the_noise_of_its_step(make, jit_compile: bool) -> None:
     """The loss of one datapoint at fixed weights tells which units were dropped."""
@@ -119,6 +123,7 @@ def test_dropout_has_the_noise_of_its_step(make, jit_compile: bool) -> None:
     assert len({*losses[0], *losses[2]}) == 10
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_dropout_drops_its_share(jit_compile: bool) -> None:
     class Ones(kl.Layer):
@@ -145,6 +150,7 @@ def test_dropout_drops_its_share(jit_compile: bool) -> None:
     assert ones.squares.numpy() / 12.0 == pytest.approx(1.0 / 0.75, abs=0.04)
 
 
+@pytest.mark.compile
 @FEW
 def test_a_resumed_run_is_the_same_bit_for_bit(make, jit_compile: bool, tmp_path: Path) -> None:
     def model() -> AEVB:
@@ -166,6 +172,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(make, jit_compile: bool, tmp_path
     )
 
 
+@pytest.mark.compile
 def test_blocks_of_any_size_drop_the_same_units() -> None:
     models = []
     for steps in (1, 5):
@@ -175,6 +182,7 @@ def test_blocks_of_any_size_drop_the_same_units() -> None:
     assert_same_arrays(*([v.numpy() for v in model.variables] for model in models))
 
 
+@pytest.mark.compile(but_first=True)
 @CASES
 def test_what_layers_add_is_part_of_the_loss_and_not_of_the_bound(make, jit_compile: bool) -> None:
     dense = kl.Dense(8, kernel_regularizer=tf_keras.regularizers.L2(0.5))
@@ -226,6 +234,7 @@ def test_frozen_layers_of_functions_are_not_trained() -> None:
     np.testing.assert_array_equal(dense.kernel, before)
 
 
+@pytest.mark.compile
 def test_saved_and_exported_models_are_in_inference_mode(tmp_path: Path) -> None:
     model = compiled(
         small_model(decoder=_decoder(kl.Dense(8), kl.Dropout(0.5), kl.BatchNormalization()))

@@ -211,6 +211,7 @@ def test_tensorboard_counts_updates(tmp_path: Path) -> None:
 # One name, one quantity.
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize(
     "options",
     [{"kl_weight": 4.0}, {"kl_warmup_steps": 50}, {"free_bits": 3.0},
@@ -229,6 +230,7 @@ def test_the_loss_is_minus_the_penalised_bound_of_either_data(options: dict[str,
     assert history["val_kl"][0] > 1e-3
 
 
+@pytest.mark.compile
 def test_the_loss_of_monte_carlo_em_is_minus_its_bound_too() -> None:
     model = MonteCarloEM(
         StandardNormalPrior(2), BernoulliLikelihood(6, (4,)), num_data=20, parameter_prior="normal"
@@ -245,6 +247,7 @@ def test_the_loss_of_monte_carlo_em_is_minus_its_bound_too() -> None:
 # Callbacks of a run.
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("stop_at", [10, 13])
 def test_a_callback_ends_a_run_where_it_says(
     stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

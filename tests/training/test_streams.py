@@ -107,6 +107,7 @@ def test_without_an_end_the_number_of_datapoints_used_takes_the_place_of_n() -> 
     assert model.known_num_data == 36
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("form", ["generator", "endless dataset"])
 def test_map_trains_on_endless_data_in_batches(form: str) -> None:
     endless = {

@@ -24,6 +24,7 @@ def _averaged(**kwargs):
     return compiled(small_model(), ema_momentum=MOMENTUM, **kwargs)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_averages_follow_the_weights_of_each_update(jit_compile: bool) -> None:
     model = _averaged(jit_compile=jit_compile)
@@ -62,6 +63,7 @@ def test_averages_start_where_training_does() -> None:
     assert_same_arrays(seen, ends)  # they go on
 
 
+@pytest.mark.compile
 def test_training_itself_is_not_changed() -> None:
     plain, averaged = compiled(small_model()), _averaged()
     for model in (plain, averaged):
@@ -69,6 +71,7 @@ def test_training_itself_is_not_changed() -> None:
     assert_same_arrays(weights_of(plain), weights_of(averaged))
 
 
+@pytest.mark.compile
 def test_evaluation_and_validation_use_the_averages_and_give_the_weights_back() -> None:
     model = _averaged()
     history = model.fit(X, batch_size=5, epochs=2, verbose=0, validation_data=X).history

@@ -84,6 +84,7 @@ FORMS = {
 }
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("prior", [None, "normal"])
 def test_evaluate_counts_a_row_as_often_as_its_weight_says(form: str, prior: str | None) -> None:
@@ -93,6 +94,7 @@ def test_evaluate_counts_a_row_as_often_as_its_weight_says(form: str, prior: str
     _assert_close(found, model.evaluate(REPEATED, verbose=0, return_dict=True))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("kwargs", [{}, {"parameter_prior": "normal"}], ids=["ml", "map"])
 def test_full_batches_train_as_on_repeated_rows(kwargs: dict) -> None:
     weighted, repeated = _without_noise(**kwargs), _without_noise(**kwargs)
@@ -103,6 +105,7 @@ def test_full_batches_train_as_on_repeated_rows(kwargs: dict) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("make", [lambda: compiled(small_model()), _without_noise])
 def test_rows_of_weight_zero_are_as_if_they_were_not_there(make: Callable) -> None:
     x = np.where((W == 0)[:, np.newaxis], 1.0 - X, X)
@@ -116,6 +119,7 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(make: Callable) -> No
     assert_same_arrays(results[0][1], results[1][1])
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("kwargs", [{}, {"parameter_prior": "normal"}], ids=["ml", "map"])
 def test_minibatches_report_the_weighted_means_of_the_whole(kwargs: dict) -> None:
     whole = _fit(_without_noise(0.0, **kwargs), REPEATED)
@@ -175,6 +179,7 @@ def test_wake_sleep_weights_both_phases() -> None:
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
+@pytest.mark.compile
 def test_monte_carlo_em_weights_the_m_step_and_not_the_chains() -> None:
     chains, weights = [], []
     for w in (None, np.arange(1, 26)):
@@ -188,6 +193,7 @@ def test_monte_carlo_em_weights_the_m_step_and_not_the_chains() -> None:
     assert any((a != b).any() for a, b in zip(*weights, strict=True))
 
 
+@pytest.mark.compile
 def test_what_does_not_count_may_be_an_outlier() -> None:
     """Its bound overflows float32, and 0 times infinity is NaN."""
     x = np.where((W == 0)[:, np.newaxis], 1e30, X).astype(np.float32)
@@ -209,6 +215,7 @@ def test_a_validation_split_takes_its_weights_along() -> None:
     )
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("data", ["array", "tf.data"])
 def test_two_devices_weight_as_one_does(two_devices: tf.distribute.Strategy, data: str) -> None:
     results = []
@@ -248,6 +255,7 @@ def test_bad_weights_are_refused(weights, parts: tuple[str, ...]) -> None:
         assert_one_line(action, ValueError, "weights must", *parts)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("action", ["fit", "evaluate", "validation"])
 def test_batches_that_never_count_are_refused(action: str) -> None:
     model, none = _without_noise(), _batches(4, 0 * W)

@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from absl import flags
@@ -23,6 +23,14 @@ class UsageError(Exception):
 def new_flags() -> flags.FlagValues:
     """Returns an empty set of flags, apart from absl's global one."""
     return flags.FlagValues()
+
+
+def flags_of(command: ModuleType) -> flags.FlagValues:
+    """Returns the flags of a verb: its module's own, and those that every verb has."""
+    values = new_flags()
+    command.define_flags(values)
+    define_output_form(values)
+    return values
 
 
 def define_workdir(values: flags.FlagValues) -> None:
@@ -122,6 +130,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
             r"\(?['\"]?Non-boolean argument to boolean flag.*", "expected true or false", text
         )
         text = re.sub(r"could not convert string to float.*", "expected a number", text)
+        wrong = re.match(r"--\w+=(.*): value should be one of <(.*)>", text)
+        if wrong and (near := difflib.get_close_matches(wrong[1], wrong[2].split("|"), 1)):
+            text += f"; did you mean {near[0]}?"
         raise UsageError(text) from None
     except UnicodeDecodeError:
         raise UsageError("--flagfile must name a text file of flags, one a line") from None

@@ -47,9 +47,7 @@ def main(argv: Sequence[str]) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(VERBS)}"
         return _fail(f"unknown verb {verb!r}; {hint}", 2)
     command: ModuleType = importlib.import_module(f"tfp_aevb.commands.{verb}")
-    values = flags_lib.new_flags()
-    command.define_flags(values)
-    flags_lib.define_output_form(values)
+    values = flags_lib.flags_of(command)
     if {"-h", "--help", "-help", "--helpfull", "--helpshort"} & set(arguments):
         print(flags_lib.help_text(verb, command.__doc__ or "", values))
         return 0

@@ -59,7 +59,10 @@ def exactly(objective: Callable) -> Callable:
 def draw(
     posterior: tfd.Distribution, num_samples: int | tf.Tensor, seed: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns draws z [K, B, J] of q(z|x) and log q there [K, B]."""
+    """Returns draws z [K, B, J] of q(z|x) and log q there [K, B].
+
+    `sample` may give them a new shape, of whose origin the bijectors' cache knows nothing.
+    """
     return posterior.experimental_sample_and_log_prob(num_samples, seed=seed)
 
 

@@ -103,7 +103,7 @@ def doubly_reparameterized(
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     into_z = _GradientScale()
-    z = through(posterior, posterior.sample(num_samples, seed=seed), into_z)
+    z = through(posterior, draw(posterior, num_samples, seed)[0], into_z)
     log_q = _path_only(posterior.log_prob(z), posterior, z)
     draws = draws_at(z, log_q, prior, log_likelihood)
     into_z.scale = tf.nn.softmax(draws.log_weights, axis=0)[..., tf.newaxis]  # [K, B, 1]
@@ -127,7 +127,7 @@ def vimco(
         ValueError: if K is 1, where there are no others.
     """
     check_several("vimco", num_samples)
-    z = through(posterior, posterior.sample(num_samples, seed=seed), tf.stop_gradient)
+    z = through(posterior, draw(posterior, num_samples, seed)[0], tf.stop_gradient)
     draws = draws_at(z, posterior.log_prob(z), prior, log_likelihood)
     log_weights = tf.stop_gradient(draws.log_weights)  # [K, B]
     count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
@@ -161,7 +161,7 @@ def reweighted_wake_sleep(
         ValueError: if K is 1, where each weight is 1 and q's gradient has mean zero.
     """
     check_several("rws", num_samples)
-    z = through(posterior, posterior.sample(num_samples, seed=seed), tf.stop_gradient)
+    z = through(posterior, draw(posterior, num_samples, seed)[0], tf.stop_gradient)
     draws = draws_at(z, posterior.log_prob(z), prior, log_likelihood)
     shares = tf.stop_gradient(tf.nn.softmax(draws.log_weights, axis=0))
     # `weighted_bound` gives q the gradient -sum(shares d log q): twice its negative turns it.

@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions.closed_form_kl import closed_form_kl
-from tfp_aevb.objectives.draws import exactly, through
+from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.sums import total
 from tfp_aevb.utils.counts import check_count
 
@@ -113,12 +113,13 @@ def score_function(
     """
     check_count("num_samples", num_samples)
     # As `tfp.vi` has it, but for q's density at its draws, of which it takes an inverse.
-    z = posterior.sample(num_samples, seed=tfp.random.split_seed(seed, n=2)[0])
+    z, _ = draw(posterior, num_samples, tfp.random.split_seed(seed, n=2)[0])
     z = through(posterior, z, tf.stop_gradient)
-    reconstruction = log_likelihood(z)  # [L, B]
+    log_q = posterior.log_prob(z)  # [L, B]
+    score = tf.exp(log_q - tf.stop_gradient(log_q))
+    reconstruction = log_likelihood(z)
     terms = reconstruction + prior.log_prob(z) - posterior.log_prob(z)
-    log_q = posterior.log_prob(z)
-    elbo = tf.reduce_mean(terms * tf.exp(log_q - tf.stop_gradient(log_q)), axis=0)
+    elbo = tf.reduce_mean(terms * score, axis=0)
     reconstruction = tf.reduce_mean(reconstruction, axis=0)
     return Bound(elbo, reconstruction, reconstruction - elbo)
 

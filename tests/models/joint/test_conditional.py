@@ -66,6 +66,7 @@ def _exact_log_prob() -> np.ndarray:
     return gaussian_log_prob(X - U @ (W @ C + D).T, np.zeros(4), COVARIANCE)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("make", [_named, _autobatched])
 def test_bounds_at_the_exact_posterior_are_log_p_of_x_given_u(make) -> None:
     model, exact = _model(make()), _exact_log_prob()
@@ -76,11 +77,13 @@ def test_bounds_at_the_exact_posterior_are_log_p_of_x_given_u(make) -> None:
     np.testing.assert_allclose(tighter.elbo(DATA, seed=1), exact, rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_importance_sampling_by_another_q_reaches_log_p_of_x_given_u() -> None:
     found = tfp_aevb.importance_log_prob(_model(widen=1.5), DATA, 20_000, seed=0)
     np.testing.assert_allclose(found.log_prob, _exact_log_prob(), atol=0.03)
 
 
+@pytest.mark.compile
 def test_the_prior_and_the_joint_density_are_those_given_u() -> None:
     model = _model()
     # u far from 0, so that 1% of it is more than the noise.
@@ -99,6 +102,7 @@ def test_the_prior_and_the_joint_density_are_those_given_u() -> None:
     np.testing.assert_allclose(found, np.add(log_prior, log_x), rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_reconstructions_hold_u_and_are_the_means_given_it() -> None:
     model = _model()
     residual = X - U @ (W @ C + D).T
@@ -141,6 +145,7 @@ def test_draws_without_u_are_those_of_the_joint() -> None:
     )
 
 
+@pytest.mark.compile
 def test_hamiltonian_monte_carlo_draws_from_the_posterior_given_u() -> None:
     model = _model(widen=1.5)
 
@@ -155,6 +160,7 @@ def test_hamiltonian_monte_carlo_draws_from_the_posterior_given_u() -> None:
     assert_mean(residual[..., np.newaxis] * residual[:, :, np.newaxis], [POSTERIOR_COVARIANCE] * 2)
 
 
+@pytest.mark.compile
 def test_the_gradient_of_the_priors_parameters_is_that_of_log_p_of_x_given_u() -> None:
     matrix = tf.Variable(C, dtype=tf.float32)
     joint = tfd.JointDistributionNamed(
@@ -181,6 +187,7 @@ def test_the_gradient_of_the_priors_parameters_is_that_of_log_p_of_x_given_u() -
     assert (5 * errors < 0.01 * np.abs(exact).max()).all()  # so that a formula 1% off is seen
 
 
+@pytest.mark.compile
 def test_global_latents_stand_beside_a_prior_given_u() -> None:
     joint = tfd.JointDistributionNamed(
         {

@@ -58,6 +58,7 @@ def _exact_bound(model: JointAEVB, q: dict[str, tf.Variable], x: np.ndarray) -> 
     return tf.squeeze(-0.5 * terms - kl / NUM_DATA, axis=-1)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("objective", ["sgvb_a", "stl"])
 def test_bound_and_gradients_have_the_exact_expectation(objective: str) -> None:
     model, q = _model(num_data=NUM_DATA, objective=objective)
@@ -85,6 +86,7 @@ def test_bound_and_gradients_have_the_exact_expectation(objective: str) -> None:
         assert (5 * errors < 0.01 * np.abs(wanted).max()).all()  # a formula 1% off is seen
 
 
+@pytest.mark.compile
 def test_the_share_of_the_global_latents_counts_once_for_all_data() -> None:
     joint = tfd.JointDistributionNamed(
         {
@@ -112,6 +114,7 @@ def test_the_share_of_the_global_latents_counts_once_for_all_data() -> None:
     assert (5 * shares.std(axis=0) / np.sqrt(400) < 0.01 * shares.mean(axis=0)).all()
 
 
+@pytest.mark.compile
 def test_training_finds_the_posterior_of_the_mean() -> None:
     x = _data()
     model, q = _model()
@@ -157,6 +160,7 @@ def test_global_latents_stay_in_their_support_and_may_depend_on_each_other() -> 
     assert np.unique(parts["scale"]).size == 1500  # a draw for each datapoint and sample
 
 
+@pytest.mark.compile
 def test_what_does_not_suit_global_latents_is_refused() -> None:
     model, _ = _model()
     for error, action, words in (
@@ -179,6 +183,7 @@ def _backwards() -> JointAEVB:
     return JointAEVB(joint, lambda x: gaussian(x, 1.0), global_latents=["mu"])
 
 
+@pytest.mark.compile
 def test_the_normal_prior_of_parameters_leaves_q_of_the_global_latents_alone() -> None:
     model, q = _model(num_data=NUM_DATA, parameter_prior="normal")
     plain, _ = _model(num_data=NUM_DATA)
@@ -242,6 +247,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("name", PRIORS)
 def test_globals_of_any_shape_and_support_have_their_density_and_summary(name: str) -> None:
     joint = PRIORS[name]()
@@ -317,6 +323,7 @@ def test_the_posterior_of_a_mean_known_in_closed_form_leaves_no_gap() -> None:
         assert_mean(np.stack([gradients[k] for _, gradients in drawn]), 0.0)
 
 
+@pytest.mark.compile
 def test_the_rate_of_poissons_is_as_far_from_the_evidence_as_q_is_from_its_posterior() -> None:
     """rate ~ Gamma(2, 0.1), x | rate ~ Poisson(rate): the posterior is Gamma(2 + sum, 0.1 + N)."""
     data = np.random.default_rng(1).poisson([[4.0, 9.0]], [10, 2]).astype(np.float32)
@@ -371,6 +378,7 @@ def test_summaries_of_transformed_latents_are_those_of_their_formulas() -> None:
     assert_one_line(lambda: model.global_summary([1.5]), ValueError, "between 0 and 1, got 1.5")
 
 
+@pytest.mark.compile
 def test_an_exported_model_tells_its_global_latents(tmp_path) -> None:
     model, _ = _model(num_data=NUM_DATA)
     tfp_aevb.export_saved_model(model, tmp_path / "model")
@@ -381,6 +389,7 @@ def test_an_exported_model_tells_its_global_latents(tmp_path) -> None:
         np.testing.assert_allclose(found["mu_stddev"], summary.stddev, rtol=1e-6)
 
 
+@pytest.mark.compile
 def test_a_prior_at_the_ends_of_its_support_is_refused() -> None:
     for prior in (
         tfd.WishartTriL(4.0, tf.eye(3), input_output_cholesky=True),  # beyond TFP's bijector

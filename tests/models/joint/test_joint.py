@@ -32,6 +32,7 @@ from tfp_aevb.models.joint import JointAEVB
 tfd = tfp.distributions
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", TWO_LEVEL)
 def test_bound_at_the_exact_posterior_is_log_p_of_x(form: str) -> None:
     make, observed = TWO_LEVEL[form]
@@ -41,6 +42,7 @@ def test_bound_at_the_exact_posterior_is_log_p_of_x(form: str) -> None:
     np.testing.assert_allclose(model.elbo(x, num_samples=3, seed=1), exact, rtol=1e-4)
 
 
+@pytest.mark.compile(but_first=True)
 @pytest.mark.parametrize("form", TWO_LEVEL)
 def test_prior_draws_and_densities_are_the_joints(form: str) -> None:
     make, observed = TWO_LEVEL[form]
@@ -57,6 +59,7 @@ def test_prior_draws_and_densities_are_the_joints(form: str) -> None:
     )
 
 
+@pytest.mark.compile
 def test_a_joint_posterior_that_is_exact_leaves_no_gap() -> None:
     model = JointAEVB(two_level_named(), structured_encoder, num_samples=2)
     x = two_level_data()
@@ -98,6 +101,7 @@ def _learned_model(**kwargs) -> JointAEVB:
     )
 
 
+@pytest.mark.compile
 def test_training_two_levels_reaches_the_maximum_likelihood() -> None:
     x = two_level_data(2000)
     model = _learned_model()
@@ -139,6 +143,7 @@ def _observed_parts(given: tuple[str, ...] = ()) -> JointAEVB:
     return JointAEVB(joint, encoder, observed=["x", "u", "count"], given=given)
 
 
+@pytest.mark.compile
 def test_observed_parts_lie_end_to_end_and_their_densities_add_up() -> None:
     model = _observed_parts()
     x = {
@@ -208,6 +213,7 @@ def test_split_latents_gives_each_part_in_its_own_shape() -> None:
     np.testing.assert_array_equal(parts["b"], [6.0, 13.0])
 
 
+@pytest.mark.compile
 def test_exported_joint_gives_the_live_models_bound(tmp_path) -> None:
     model = _learned_model()
     x = two_level_data(3)

@@ -38,6 +38,7 @@ def _log_prob_of_known() -> np.ndarray:
     )
 
 
+@pytest.mark.compile
 def test_elements_that_are_nan_are_marginalised() -> None:
     joint = tfd.JointDistributionNamed({"z": gaussian(tf.zeros(3), 1.0), "x": _may_miss})
     model = JointAEVB(joint, _encoder)

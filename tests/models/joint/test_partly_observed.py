@@ -62,6 +62,7 @@ def _autobatched_encoder(x: tf.Tensor) -> tfd.Distribution:
     return tfd.JointDistributionCoroutineAutoBatched(model, batch_ndims=1)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("encoder", [structured_encoder, _autobatched_encoder])
 def test_bounds_at_the_exact_posterior_are_log_p_of_what_is_known(encoder) -> None:
     draws, known = _draws(), np.array([True, False] * 3)
@@ -71,6 +72,7 @@ def test_bounds_at_the_exact_posterior_are_log_p_of_what_is_known(encoder) -> No
     np.testing.assert_allclose(found, exact, rtol=1e-4)
 
 
+@pytest.mark.compile
 def test_a_datapoint_with_nothing_known_has_the_bound_of_the_plain_model() -> None:
     data = _with_z1(_draws(), np.zeros(6, bool))
     plain = JointAEVB(two_level_named(), _rough_encoder)
@@ -108,6 +110,7 @@ def test_the_kl_term_has_no_weight_for_it_would_weigh_known_latents_too(options:
     assert_one_line(make, ValueError, "`partly_observed`", "`kl_weight`", "`kl_warmup_steps`")
 
 
+@pytest.mark.compile
 def test_importance_sampling_estimates_log_p_of_what_is_known() -> None:
     draws = np.repeat(_draws(1), 4, axis=0)
     latents = np.full([4, 5], np.nan, np.float32)  # z2 and z1: neither, either and both known
@@ -121,6 +124,7 @@ def test_importance_sampling_estimates_log_p_of_what_is_known() -> None:
     np.testing.assert_allclose(estimate.log_prob[3], exact[3], rtol=1e-5)
 
 
+@pytest.mark.compile
 def test_values_and_gradients_have_the_exact_expectation() -> None:
     """In one dimension, q(z1|x) = N(g x, s) and q(z2|z1) = N(h z1, t): all is in closed form."""
     parameters = {name: tf.Variable(value) for name, value in START.items()}
@@ -183,6 +187,7 @@ def _expected_bound(b, h, t, *, x: float, mean, variance) -> tf.Tensor:
     return -0.5 * tf.add_n([tf.cast(term, tf.float32) for term in terms])
 
 
+@pytest.mark.compile
 def test_training_keeps_nan_out_of_the_parameters_and_draws_hold_what_is_known() -> None:
     gain = tf.Variable(tf.zeros([3, 4]))
 
@@ -208,6 +213,7 @@ def test_training_keeps_nan_out_of_the_parameters_and_draws_hold_what_is_known()
         )
 
 
+@pytest.mark.compile
 def test_what_does_not_suit_partly_observed_latents_is_refused() -> None:
     def make(**kwargs) -> JointAEVB:
         return JointAEVB(

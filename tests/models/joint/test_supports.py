@@ -74,6 +74,7 @@ def _exact_log_prob() -> np.ndarray:
     return found + tfd.DirichletMultinomial(every, SHARE).log_prob(counts).numpy()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("make", [_named, _autobatched])
 def test_the_way_to_the_supports_is_there_and_back_with_its_jacobian(make) -> None:
     model = _model(make)
@@ -94,11 +95,13 @@ def test_the_way_to_the_supports_is_there_and_back_with_its_jacobian(make) -> No
     np.testing.assert_allclose(space.log_jacobian(u), expected, atol=1e-4)
 
 
+@pytest.mark.compile
 def test_importance_sampling_reaches_log_p_of_x() -> None:
     found = tfp_aevb.importance_log_prob(_model(), X, 20_000, seed=0).log_prob
     np.testing.assert_allclose(found, _exact_log_prob(), atol=0.03)
 
 
+@pytest.mark.compile
 def test_hamiltonian_monte_carlo_draws_from_the_posterior() -> None:
     model = _model()
 
@@ -122,12 +125,14 @@ def test_hamiltonian_monte_carlo_draws_from_the_posterior() -> None:
     assert_mean((share - mean) ** 2, variance)
 
 
+@pytest.mark.compile
 def test_annealing_reaches_log_p_of_x() -> None:
     model = _model()
     anneal = tf.function(lambda x: annealed_log_prob(model, x, 500, num_temperatures=10, seed=0))
     np.testing.assert_allclose(anneal(tf.constant(X)).log_prob, _exact_log_prob(), atol=0.03)
 
 
+@pytest.mark.compile
 def test_a_q_over_all_reals_of_a_latent_that_is_not_is_refused() -> None:
     joint = tfd.JointDistributionNamed(
         {

@@ -162,6 +162,7 @@ def decoded(record: dict[str, Any], z: np.ndarray) -> np.ndarray:
     return MEANS[record["mean"]](outputs)
 
 
+@pytest.mark.run(but_first=True)
 @pytest.mark.parametrize("decoder", LIKELIHOODS)
 def test_a_page_decodes_the_mean_or_does_not_decode(decoder: str) -> None:
     model = model_of(decoder)

@@ -36,6 +36,7 @@ from tfp_aevb.objectives import (
     StickingTheLanding,
     as_objective,
 )
+from tfp_aevb.utils.counts import check_count
 from tfp_aevb.utils.keras_versions import refuse_other_keras
 from tfp_aevb.utils.seeds import as_seed
 from tfp_aevb.utils.variables import without
@@ -324,6 +325,7 @@ class JointAEVB(AEVB):
             ValueError: if `given` has other parts than the model's, or other shapes.
         """
         parts = self._joint_parts
+        check_count("num_samples", num_samples)
         if not parts.given.leaves:
             if given is not None:
                 raise ValueError("the model has no given parts; leave `given` out")
