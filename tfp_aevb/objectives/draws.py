@@ -61,9 +61,11 @@ def draw(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns draws z [K, B, J] of q(z|x) and log q there [K, B].
 
-    `sample` may give them a new shape, of whose origin the bijectors' cache knows nothing.
+    `sample` may give them a new shape, of whose origin the bijectors' cache knows nothing. The
+    density is that of `log_prob`, which a user's distribution may override.
     """
-    return posterior.experimental_sample_and_log_prob(num_samples, seed=seed)
+    z, _ = posterior.experimental_sample_and_log_prob(num_samples, seed=seed)
+    return z, posterior.log_prob(z)
 
 
 def through(

@@ -151,7 +151,7 @@ def test_observed_parts_lie_end_to_end_and_their_densities_add_up() -> None:
         "x": np.array([[1.0, 0.0, -1.0, 0.5]], np.float32),
         "count": np.array([[3.0, 0.0]], np.float32),
     }
-    flat = tf.concat([x["u"], x["x"], x["count"]], axis=1)
+    flat = tf.concat([x["x"], x["u"], x["count"]], axis=1)  # the stated order
     for name, value in model.split_observed(flat).items():
         np.testing.assert_array_equal(value, x[name])
     z = tf.constant([[[0.3, -0.7]]])
