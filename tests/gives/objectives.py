@@ -59,6 +59,8 @@ for name, function in FUNCTIONS.items():
     if name in ("vimco", "rws", "f_divergence"):
         table.refuses("num_samples", "1", {"num_samples": 1}, "")
     table.differs("seed", "another", {"seed": (0, 2)})
+    table.agrees("seed", "3, twice", {"seed": 3}, {"seed": 3}, like="itself")
+    table.differs("seed", "None, twice: fresh draws", {"seed": None}, {"seed": None})
     table.refuses("seed", "text", {"seed": "now"}, "`seed` must be")
     if name == "renyi":
         table.differs("alpha", "0.2, or 0.5", {"alpha": 0.2}, {"alpha": 0.5})

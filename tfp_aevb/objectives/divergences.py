@@ -34,7 +34,7 @@ def f_divergence(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 2,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
     divergence: str = "kl_forward",
 ) -> Bound:
     """Estimates L_K, q's gradient that of minus an f-divergence D[p(z|x), q(z|x)] = E_q[f(u)].
@@ -50,7 +50,7 @@ def f_divergence(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [K, B, J] -> log p(x|z) [K, B].
         num_samples: K.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
         divergence: f, one of `DIVERGENCES`; see `tfp.vi`. `kl_forward` is KL(p || q), `kl_reverse`
             KL(q || p), `jensen_shannon` twice the usual one.
 

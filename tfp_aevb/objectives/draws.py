@@ -15,6 +15,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_aevb.distributions import kinds
 from tfp_aevb.distributions.bijectors import OpenSigmoid
+from tfp_aevb.utils.seeds import as_seed
 
 # Of bijectors that say what they are made of.
 _MODULES = ("tensorflow_probability.", "tfp_aevb.distributions.bijectors", "tfp_aevb.layers.flows")
@@ -57,14 +58,14 @@ def exactly(objective: Callable) -> Callable:
 
 
 def draw(
-    posterior: tfd.Distribution, num_samples: int | tf.Tensor, seed: tf.Tensor | None
+    posterior: tfd.Distribution, num_samples: int | tf.Tensor, seed: int | tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns draws z [K, B, J] of q(z|x) and log q there [K, B].
 
     `sample` may give them a new shape, of whose origin the bijectors' cache knows nothing. The
     density is that of `log_prob`, which a user's distribution may override.
     """
-    z, _ = posterior.experimental_sample_and_log_prob(num_samples, seed=seed)
+    z, _ = posterior.experimental_sample_and_log_prob(num_samples, seed=as_seed(seed))
     return z, posterior.log_prob(z)
 
 

@@ -38,7 +38,7 @@ def importance_weighted(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates L_K with the reparameterised gradient: IWAE (Burda et al., 2015).
 
@@ -50,7 +50,7 @@ def importance_weighted(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [K, B, J] -> log p(x|z) [K, B].
         num_samples: K.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
 
     Returns:
         The bound, each part [B] in nats.
@@ -70,7 +70,7 @@ def sticking_the_landing(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound as `sgvb_a`, q's gradient along z alone (Roeder et al., 2017).
 
@@ -92,7 +92,7 @@ def doubly_reparameterized(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates L_K, q's gradient doubly reparameterised: DReG (Tucker et al., 2018).
 
@@ -116,7 +116,7 @@ def vimco(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 2,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates L_K for any q by the score function: VIMCO (Mnih & Rezende, 2016).
 
@@ -149,7 +149,7 @@ def reweighted_wake_sleep(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 2,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates L_K, q's gradient that of reweighted wake-sleep (Bornschein & Bengio, 2015).
 
@@ -176,7 +176,7 @@ def renyi(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
     alpha: float = 0.5,
 ) -> Bound:
     """Estimates the variational Renyi bound by K draws (Li & Turner, 2016).
@@ -189,7 +189,7 @@ def renyi(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [K, B, J] -> log p(x|z) [K, B].
         num_samples: K.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
         alpha: in [0, 1].
 
     Returns:

@@ -16,6 +16,7 @@ from tfp_aevb.distributions.closed_form_kl import closed_form_kl
 from tfp_aevb.objectives.draws import draw, exactly, through
 from tfp_aevb.objectives.sums import total
 from tfp_aevb.utils.counts import check_count
+from tfp_aevb.utils.seeds import as_seed
 
 LogLikelihood = Callable[[tf.Tensor], tf.Tensor]
 
@@ -34,7 +35,7 @@ def sgvb_a(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound with every term sampled: SGVB estimator A (Eq. 6).
 
@@ -45,7 +46,7 @@ def sgvb_a(
         prior: p(z), batch shape [] or [B].
         log_likelihood: z [L, B, J] -> log p(x|z) [L, B].
         num_samples: L.
-        seed: [2] int32 stateless seed.
+        seed: a whole number, [2] int32, or None for fresh draws at each call.
 
     Returns:
         The bound, each part [B] in nats; `kl` is the sampled log q(z|x) - log p(z).
@@ -66,7 +67,7 @@ def sgvb_a(
         posterior,
         sample_size=num_samples,
         gradient_estimator=tfp.vi.GradientEstimators.REPARAMETERIZATION,
-        seed=seed,
+        seed=as_seed(seed),
     )  # [B]
     reconstruction = tf.reduce_mean(reconstructions[-1], axis=0)
     return Bound(-loss, reconstruction, reconstruction + loss)
@@ -77,7 +78,7 @@ def sgvb_b(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound with the KL term in closed form: SGVB estimator B (Eq. 7).
 
@@ -93,7 +94,7 @@ def sgvb_b(
     check_count("num_samples", num_samples)
     check_reparameterized(posterior)
     kl = analytic_kl(posterior, prior)  # [B]
-    z = posterior.sample(num_samples, seed=seed)  # [L, B, J]
+    z = posterior.sample(num_samples, seed=as_seed(seed))  # [L, B, J]
     reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
     return Bound(reconstruction - kl, reconstruction, kl)
 
@@ -104,7 +105,7 @@ def score_function(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the bound as `sgvb_a`, its q-gradient by the score function (Section 2.2).
 
@@ -113,7 +114,7 @@ def score_function(
     """
     check_count("num_samples", num_samples)
     # As `tfp.vi` has it, but for q's density at its draws, of which it takes an inverse.
-    z, _ = draw(posterior, num_samples, tfp.random.split_seed(seed, n=2)[0])
+    z, _ = draw(posterior, num_samples, tfp.random.split_seed(as_seed(seed), n=2)[0])
     z = through(posterior, z, tf.stop_gradient)
     log_q = posterior.log_prob(z)  # [L, B]
     score = tf.exp(log_q - tf.stop_gradient(log_q))
@@ -129,7 +130,7 @@ def evidence_bound(
     prior: tfd.Distribution,
     log_likelihood: LogLikelihood,
     num_samples: int = 1,
-    seed: tf.Tensor | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> Bound:
     """Estimates the evidence lower bound of any q and p, by the best estimator for them.
 
