@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.helpers import assert_mean, assert_one_line, log_sigmoid_terms
+from tfp_aevb import layers
 from tfp_aevb.layers import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -176,3 +177,13 @@ def test_gaussian_refuses_a_bad_variance(variance: float | str) -> None:
 
 def test_gaussian_refuses_a_bad_mean() -> None:
     assert_one_line(lambda: GaussianLikelihood(3, mean="tanh"), ValueError, "`mean`", "tanh")
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in layers.__all__ if n.endswith("Likelihood") and n != "MixedLikelihood"]
+)
+def test_the_outputs_for_an_element_are_the_class_s_own(name: str) -> None:
+    arguments = [3, 4] if name == "CategoricalLikelihood" else [3]
+    with pytest.raises((TypeError, ValueError), match="params_per_element") as caught:
+        getattr(layers, name)(*arguments, params_per_element=7)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from tests.helpers import (
     log_sigmoid_terms,
     small_model,
 )
-from tfp_aevb import layers
+from tfp_aevb import layers, objectives
 from tfp_aevb.objectives import (
     analytic_kl,
     minibatch_bound,
@@ -87,6 +87,30 @@ def test_draws_depend_on_the_seed_alone_and_differ_between_samples(objective) ->
     first, again = _estimate(objective, 3)[1], _estimate(objective, 3)[1]
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(first)) == first.size
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sgvb_a", "sgvb_b", "score_function", "evidence_bound", "importance_weighted", "vimco"),
+        *("sticking_the_landing", "doubly_reparameterized", "reweighted_wake_sleep", "renyi"),
+        "f_divergence",
+    ],
+)
+def test_a_seed_is_a_whole_number_two_of_them_or_none(name: str) -> None:
+    def draw(seed) -> np.ndarray:
+        def log_likelihood(z: tf.Tensor) -> tf.Tensor:
+            return -tf.reduce_sum((z - 0.3) ** 2, axis=-1)
+
+        return getattr(objectives, name)(_posterior(), _prior(), log_likelihood, 2, seed).elbo
+
+    np.testing.assert_array_equal(draw(3), draw(np.int64(3)))
+    np.testing.assert_array_equal(draw((0, 3)), draw(tf.constant([0, 3])))
+    assert (draw(3) != draw(4)).numpy().all()
+    assert (draw(None) != draw(None)).numpy().all()
+    traced = tf.function(lambda: draw(None))
+    assert (traced() != traced()).numpy().all()
+    assert_one_line(lambda: draw("now"), ValueError, "`seed` must be a whole number", "'now'")
 
 
 def test_draws_are_from_the_posterior() -> None:

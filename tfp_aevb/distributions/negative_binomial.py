@@ -7,10 +7,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.elements import ElementDistribution
 from tfp_aevb.distributions.poisson import LARGE, half_deviance, log_factorial_excess
 
 
-class NegativeBinomial(tfd.Distribution):
+class NegativeBinomial(ElementDistribution):
     """Counts of mean m and variance m + m^2 / r: a Poisson of a Gamma of shape r and mean m.
 
     The log density is in Loader's saddle-point form (2000): with n = x + r, the remainders of log
@@ -32,27 +33,11 @@ class NegativeBinomial(tfd.Distribution):
         parameters = {"log_mean": log_mean, "log_dispersion": log_dispersion, "name": name}
         self.log_mean = tf.convert_to_tensor(log_mean)
         self.log_dispersion = tf.convert_to_tensor(log_dispersion)
-        super().__init__(
-            dtype=self.log_mean.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(self.log_mean.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict:
-        return {
-            "log_mean": tfp.util.ParameterProperties(),
-            "log_dispersion": tfp.util.ParameterProperties(),
-        }
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        return tf.constant([], tf.int32)
+        return {name: tfp.util.ParameterProperties() for name in ("log_mean", "log_dispersion")}
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.convert_to_tensor(x, self.dtype)

@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.elements import ElementDistribution
 from tfp_aevb.distributions.negative_binomial import NegativeBinomial
 from tfp_aevb.distributions.poisson import Poisson
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
@@ -17,7 +18,7 @@ from tfp_aevb.layers.networks import PACKAGE, bounded, bounded_log_variance
 LOG_DISPERSION_RANGE = (-7.0, 7.0)
 
 
-class ZeroInflated(tfd.Distribution):
+class ZeroInflated(ElementDistribution):
     """0 with probability sigmoid(zero_logits), else a draw from a distribution of counts.
 
     `tfd.Inflated` is the same mixture; its density off the atom is -inf, whose gradient is NaN.
@@ -33,14 +34,7 @@ class ZeroInflated(tfd.Distribution):
         parameters = {"counts": counts, "zero_logits": zero_logits, "name": name}
         self.counts = counts
         self.zero_logits = zero_logits
-        super().__init__(
-            dtype=counts.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(counts.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict:
@@ -48,12 +42,6 @@ class ZeroInflated(tfd.Distribution):
             "counts": tfp.util.BatchedComponentProperties(),
             "zero_logits": tfp.util.ParameterProperties(),
         }
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         log_counted = self.counts.log_prob(x) + tf.math.log_sigmoid(-self.zero_logits)

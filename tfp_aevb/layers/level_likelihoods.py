@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 import tf_keras
 from tensorflow_probability import distributions as tfd
 
+from tfp_aevb.distributions.elements import ElementDistribution
 from tfp_aevb.layers.likelihoods import Likelihood, Support, split_heads
 from tfp_aevb.layers.networks import PACKAGE, bounded_log_variance
 from tfp_aevb.layers.sizes import as_size
@@ -77,7 +78,7 @@ class CategoricalLikelihood(Likelihood):
         return {**super().get_config(), "num_categories": self.num_categories}
 
 
-class DiscretizedLogistic(tfd.Distribution):
+class DiscretizedLogistic(ElementDistribution):
     """A logistic rounded to the levels 0, 1/255, ..., 1; the outer levels take the tails.
 
     With F the logistic's distribution function, P(x) = F(x + 1/510) - F(x - 1/510).
@@ -90,27 +91,11 @@ class DiscretizedLogistic(tfd.Distribution):
     def __init__(self, loc: tf.Tensor, scale: tf.Tensor, name: str = "DiscretizedLogistic") -> None:
         parameters = {"loc": loc, "scale": scale, "name": name}
         self.loc, self.scale = loc, scale
-        super().__init__(
-            dtype=loc.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(loc.dtype, parameters, name)
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> dict:
-        return {
-            "loc": tfp.util.ParameterProperties(),
-            "scale": tfp.util.ParameterProperties(),
-        }
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self, **parameters: Any) -> tf.Tensor:
-        return tf.constant([], tf.int32)
+        return {name: tfp.util.ParameterProperties() for name in ("loc", "scale")}
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         above = (x + 0.5 * _STEP - self.loc) / self.scale

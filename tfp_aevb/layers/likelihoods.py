@@ -97,7 +97,7 @@ class BernoulliLikelihood(Likelihood):
         allow_grey: bool = False,
         **kwargs,
     ) -> None:
-        super().__init__(event_shape, hidden_units, **kwargs)
+        super().__init__(event_shape, hidden_units, params_per_element=1, **kwargs)
         self.allow_grey = allow_grey
         self.support = "unit" if allow_grey else "binary"
 
@@ -131,6 +131,11 @@ class ContinuousBernoulliLikelihood(Likelihood):
     """
 
     support: Support = "unit"
+
+    def __init__(
+        self, event_shape: int | Sequence[int], hidden_units: Sequence[int] = (500,), **kwargs
+    ) -> None:
+        super().__init__(event_shape, hidden_units, params_per_element=1, **kwargs)
 
     @staticmethod
     def new(params: tf.Tensor, event_shape: Sequence[int]) -> tfd.Distribution:
