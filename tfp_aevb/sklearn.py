@@ -5,6 +5,7 @@ import math
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,7 @@ class AEVBTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         del y
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)  # noqa: N806
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {self.likelihood!r}")
+        self._check_settings()
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.model_ = self._build()
         self.model_.compile(tf_keras.optimizers.Adam(self.learning_rate))
@@ -98,6 +98,17 @@ class AEVBTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.n_iter_ = len(self.bound_)
         self._warn_of_divergence(X, float(history["kl"][-1]))
         return self
+
+    def _check_settings(self) -> None:
+        """Raises a `ValueError` unless each setting is one."""
+        if self.likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {self.likelihood!r}")
+        for name in ("n_components", "batch_size", "max_epochs", "n_importance_samples"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate!r}")
 
     def _warn_of_divergence(self, x: np.ndarray, kl: float) -> None:
         data, bounds = Observations(x), self.bound_.tolist()

@@ -137,21 +137,37 @@ def add_data(table: Table, *, validation: bool = False) -> None:
         table.agrees(name, given, lambda make=make: {name: make()}, plain)
     ordered = {"shuffle": False} if table.function == "fit" else {}
     for given, parts in {"a dataset of batches": (X,), "a dataset of (x, x)": (X, X)}.items():
-        table.agrees(name, given, lambda parts=parts: {name: batches(*parts), **ordered},
-                     {**plain, **ordered})  # fmt: skip
+        table.agrees(
+            name,
+            given,
+            lambda parts=parts: {name: batches(*parts), **ordered},
+            {**plain, **ordered},
+        )
     for given, (value, line) in WRONG_DATA.items():
         table.refuses(name, given, {name: value}, line)
     masked = np.ma.masked_array(X, np.isnan(GAPS))
-    table.refuses(name, "a masked array with gaps", {name: masked}, "`x`", "B11")
-    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "`x`", "A7")
+    table.refuses(name, "a masked array with gaps", {name: masked}, "`x`")
+    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "`x`")
     zeros = np.zeros(20, np.float32)
-    table.refuses(name, "a dataset whose weights are all 0",
-                  lambda: {name: batches(X, X, zeros)}, "weights must not all be 0", "B9")  # fmt: skip
-    table.differs(name, "a dataset of (x, x, weights)",
-                  lambda: {name: batches(X, X, HALF)}, lambda: {name: batches(X)}, "B9")  # fmt: skip
-    table.refuses(name, "a dataset of (x, another target)",
-                  lambda: {name: batches(X, 1 - X)}, "the target is not the data", "B10")  # fmt: skip
-    table.refuses(name, "a dict", {name: {"x": X}}, "", "A5")
+    table.refuses(
+        name,
+        "a dataset whose weights are all 0",
+        lambda: {name: batches(X, X, zeros)},
+        "weights must not all be 0",
+    )
+    table.differs(
+        name,
+        "a dataset of (x, x, weights)",
+        lambda: {name: batches(X, X, HALF)},
+        lambda: {name: batches(X)},
+    )
+    table.refuses(
+        name,
+        "a dataset of (x, another target)",
+        lambda: {name: batches(X, 1 - X)},
+        "the target is not the data",
+    )
+    table.refuses(name, "a dict", {name: {"x": X}}, "")
 
 
 compile_ = Table("compile", AEVB.compile, lambda **options: _compiled(**options))
@@ -168,12 +184,21 @@ def _compiled(optimizer: Any = "sgd", **options: Any) -> Any:
 
 
 compile_.differs("optimizer", "'adam', or 'sgd'", {"optimizer": "adam"}, {"optimizer": "sgd"})
-compile_.refuses("optimizer", "a name that is none", {"optimizer": "adamm"}, "`optimizer` ", "C17")
-compile_.refuses("optimizer", "a legacy optimizer",
-                 lambda: {"optimizer": tf_keras.optimizers.legacy.SGD()}, "`optimizer` is", "C17")  # fmt: skip
+compile_.refuses("optimizer", "a name that is none", {"optimizer": "adamm"}, "`optimizer` ")
+compile_.refuses(
+    "optimizer",
+    "a legacy optimizer",
+    lambda: {"optimizer": tf_keras.optimizers.legacy.SGD()},
+    "`optimizer` is",
+)
 compile_.differs("jit_compile", "True", {"jit_compile": True})
-compile_.agrees("jit_compile", "'auto'", {"jit_compile": "auto"}, {"jit_compile": True},
-                like="True, where XLA suits the model")  # fmt: skip
+compile_.agrees(
+    "jit_compile",
+    "'auto'",
+    {"jit_compile": "auto"},
+    {"jit_compile": True},
+    like="True, where XLA suits the model",
+)
 compile_.refuses("jit_compile", "another text", {"jit_compile": "never"}, "`jit_compile` must be")
 compile_.differs("steps_per_execution", "3", {"steps_per_execution": 3})
 compile_.refuses(
@@ -186,104 +211,196 @@ for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
     compile_.refuses("kwargs", f"`{name}`", {name: ["mse"]}, f"`compile` does not take {name}")
 
 fit = Table("fit", AEVB.fit, fitted)
-fit.has("epochs", "verbose", "callbacks", "class_weight", "sample_weight", "initial_epoch",
-        "validation_steps", "validation_freq", "max_queue_size", "workers",
-        "use_multiprocessing")  # fmt: skip
+fit.has(
+    "epochs",
+    "verbose",
+    "callbacks",
+    "class_weight",
+    "sample_weight",
+    "initial_epoch",
+    "validation_steps",
+    "validation_freq",
+    "max_queue_size",
+    "workers",
+    "use_multiprocessing",
+)
 add_data(fit)
-fit.agrees("x", "a generator of batches", lambda: {"x": generator(X)},
-           lambda: {"x": batches(X, size=10)}, like="a dataset of these batches")  # fmt: skip
-fit.agrees("x", "a Keras `Sequence`", lambda: {"x": Sequence(), "shuffle": False},
-           lambda: {"x": batches(X, size=10)}, like="a dataset of these batches")  # fmt: skip
+fit.agrees(
+    "x",
+    "a generator of batches",
+    lambda: {"x": generator(X)},
+    lambda: {"x": batches(X, size=10)},
+    like="a dataset of these batches",
+)
+fit.agrees(
+    "x",
+    "a Keras `Sequence`",
+    lambda: {"x": Sequence(), "shuffle": False},
+    lambda: {"x": batches(X, size=10)},
+    like="a dataset of these batches",
+)
 fit.differs("x", "a `Stream`", lambda: {"x": stream()})
 fit.refuses("x", "nothing", {"x": None}, "`x` is missing")
 fit.agrees("y", "`x` itself", {"y": X})
-fit.refuses("y", "another array", {"y": 1 - X}, "the target is not the data", "B10")
+fit.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
 fit.differs("batch_size", "5, or 20", {"batch_size": 5}, {"batch_size": 20})
 for wrong in (0, -3):
-    fit.refuses("batch_size", str(wrong), {"batch_size": wrong}, "`batch_size` must be", "B11")
-fit.refuses("batch_size", "5, beside a dataset", lambda: {"x": batches(X), "batch_size": 5},
-            "`batch_size` is for", "B11")  # fmt: skip
-fit.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF}, waits="B9")
-fit.agrees("sample_weight", "1 for each row", {"sample_weight": np.ones(20)}, waits="B9",
-           like="no weights")  # fmt: skip
+    fit.refuses("batch_size", str(wrong), {"batch_size": wrong}, "`batch_size` must be")
+fit.refuses(
+    "batch_size",
+    "5, beside a dataset",
+    lambda: {"x": batches(X), "batch_size": 5},
+    "`batch_size` is for",
+)
+fit.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
+fit.agrees("sample_weight", "1 for each row", {"sample_weight": np.ones(20)}, like="no weights")
 for given, value in {
     "-1": -np.ones(20),
     "NaN": HALF * np.nan,
     "of another length": HALF[:5],
 }.items():
-    fit.refuses("sample_weight", given, {"sample_weight": value}, "weights must be", "B9")
-fit.refuses("class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no", "B9")
+    fit.refuses("sample_weight", given, {"sample_weight": value}, "weights must be")
+fit.refuses("class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no")
 fit.differs("validation_split", "0.5", {"validation_split": 0.5})
 for wrong in (0.999, 1.5, -0.5):
-    fit.refuses("validation_split", f"{wrong}", {"validation_split": wrong},
-                "`validation_split` must leave rows")  # fmt: skip
-fit.refuses("validation_split", "0.5, of a dataset",
-            lambda: {"x": batches(X), "validation_split": 0.5}, "`validation_split` needs an array")  # fmt: skip
-fit.refuses("validation_split", "0.5, beside `validation_data`",
-            {"validation_split": 0.5, "validation_data": X}, "`validation_split` and")  # fmt: skip
+    fit.refuses(
+        "validation_split",
+        f"{wrong}",
+        {"validation_split": wrong},
+        "`validation_split` must leave rows",
+    )
+fit.refuses(
+    "validation_split",
+    "0.5, of a dataset",
+    lambda: {"x": batches(X), "validation_split": 0.5},
+    "`validation_split` needs an array",
+)
+fit.refuses(
+    "validation_split",
+    "0.5, beside `validation_data`",
+    {"validation_split": 0.5, "validation_data": X},
+    "`validation_split` and",
+)
 add_data(fit, validation=True)
 fit.agrees("validation_data", "(x, x)", {"validation_data": (X, X)}, {"validation_data": X})
-fit.differs("validation_data", "(x, x, weights)", {"validation_data": (X, X, HALF)},
-            {"validation_data": X}, "B9")  # fmt: skip
-fit.refuses("validation_data", "a `Stream`", lambda: {"validation_data": stream()},
-            "a `Stream` is for training alone")  # fmt: skip
-fit.differs("validation_batch_size", "5, or 20: other noise",
-            {"validation_data": X, "validation_batch_size": 5}, {"validation_data": X})  # fmt: skip
-fit.differs("validation_steps", "1",
-            {"validation_data": X, "validation_batch_size": 5, "validation_steps": 1},
-            {"validation_data": X, "validation_batch_size": 5})  # fmt: skip
-fit.differs("validation_freq", "2 of 4 epochs",
-            {"validation_data": X, "epochs": 4, "validation_freq": 2},
-            {"validation_data": X, "epochs": 4})  # fmt: skip
+fit.differs(
+    "validation_data",
+    "(x, x, weights)",
+    {"validation_data": (X, X, HALF)},
+    {"validation_data": X},
+)
+fit.refuses(
+    "validation_data",
+    "a `Stream`",
+    lambda: {"validation_data": stream()},
+    "a `Stream` is for training alone",
+)
+fit.differs(
+    "validation_batch_size",
+    "5, or 20: other noise",
+    {"validation_data": X, "validation_batch_size": 5},
+    {"validation_data": X},
+)
+fit.differs(
+    "validation_steps",
+    "1",
+    {"validation_data": X, "validation_batch_size": 5, "validation_steps": 1},
+    {"validation_data": X, "validation_batch_size": 5},
+)
+fit.differs(
+    "validation_freq",
+    "2 of 4 epochs",
+    {"validation_data": X, "epochs": 4, "validation_freq": 2},
+    {"validation_data": X, "epochs": 4},
+)
 fit.differs("shuffle", "False", {"batch_size": 5, "shuffle": False}, {"batch_size": 5})
 fit.differs("steps_per_epoch", "2", {"batch_size": 5, "steps_per_epoch": 2}, {"batch_size": 5})
 fit.differs("epochs", "2", {"epochs": 2})
 fit.differs("initial_epoch", "1 of 2", {"epochs": 2, "initial_epoch": 1}, {"epochs": 2})
 fit.differs("verbose", "2", {"verbose": 2})
-fit.differs("callbacks", "one that changes the weights",
-            lambda: {"callbacks": [Notes("on_epoch_end")]})  # fmt: skip
-fit.differs("callbacks", "one of updates: called at each",
-            lambda: {"callbacks": [Notes("on_train_batch_end")], "batch_size": 5},
-            {"batch_size": 5})  # fmt: skip
+fit.differs(
+    "callbacks", "one that changes the weights", lambda: {"callbacks": [Notes("on_epoch_end")]}
+)
+fit.differs(
+    "callbacks",
+    "one of updates: called at each",
+    lambda: {"callbacks": [Notes("on_train_batch_end")], "batch_size": 5},
+    {"batch_size": 5},
+)
 _keras = tf_keras.callbacks
 for given, callback, line in (
-    ("`EarlyStopping('val_elbo')`, which takes the lowest for the best",
-     _keras.EarlyStopping("val_elbo"), 'EarlyStopping(monitor="val_elbo") would take the lowest'),
-    ("`ReduceLROnPlateau('elbo')`, likewise", _keras.ReduceLROnPlateau("elbo"),
-     'ReduceLROnPlateau(monitor="elbo") would take the lowest'),
-    ("one that follows what is not reported", _keras.EarlyStopping("accuracy"),
-     'EarlyStopping(monitor="accuracy") would do nothing'),
-):  # fmt: skip
+    (
+        "`EarlyStopping('val_elbo')`, which takes the lowest for the best",
+        _keras.EarlyStopping("val_elbo"),
+        'EarlyStopping(monitor="val_elbo") would take the lowest',
+    ),
+    (
+        "`ReduceLROnPlateau('elbo')`, likewise",
+        _keras.ReduceLROnPlateau("elbo"),
+        'ReduceLROnPlateau(monitor="elbo") would take the lowest',
+    ),
+    (
+        "one that follows what is not reported",
+        _keras.EarlyStopping("accuracy"),
+        'EarlyStopping(monitor="accuracy") would do nothing',
+    ),
+):
     fit.refuses("callbacks", given, {"callbacks": [callback], "validation_data": X}, line)
-fit.refuses("callbacks", "one of Keras 3", lambda: {"callbacks": [tf.keras.callbacks.History()]},
-            "a callback", "C17")  # fmt: skip
+fit.refuses(
+    "callbacks",
+    "one of Keras 3",
+    lambda: {"callbacks": [tf.keras.callbacks.History()]},
+    "a callback",
+)
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     fit.refuses(name, "2", {name: 2}, f"`{name}` is for Keras")
 fit.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
 
 evaluate = Table("evaluate", AEVB.evaluate, evaluated)
-evaluate.has("verbose", "sample_weight", "steps", "callbacks", "return_dict", "max_queue_size",
-             "workers", "use_multiprocessing")  # fmt: skip
+evaluate.has(
+    "verbose",
+    "sample_weight",
+    "steps",
+    "callbacks",
+    "return_dict",
+    "max_queue_size",
+    "workers",
+    "use_multiprocessing",
+)
 add_data(evaluate)
 evaluate.refuses("x", "a `Stream`", lambda: {"x": stream()}, "a `Stream` is for training alone")
 evaluate.agrees("y", "`x` itself", {"y": X})
-evaluate.refuses("y", "another array", {"y": 1 - X}, "the target is not the data", "B10")
-evaluate.agrees("batch_size", "7, or 20", {"batch_size": 7}, {"batch_size": 20}, "C20",
-                like="any other: noise is a row's own")  # fmt: skip
-evaluate.refuses("batch_size", "0", {"batch_size": 0}, "`batch_size` must be", "B11")
-evaluate.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF}, waits="B9")
+evaluate.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
+evaluate.agrees(
+    "batch_size",
+    "7, or 20",
+    {"batch_size": 7},
+    {"batch_size": 20},
+    like="any other: noise is a row's own",
+)
+evaluate.refuses("batch_size", "0", {"batch_size": 0}, "`batch_size` must be")
+evaluate.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
 evaluate.differs("steps", "1", {"batch_size": 5, "steps": 1}, {"batch_size": 5})
 evaluate.differs("verbose", "2", {"verbose": 2})
-evaluate.differs("callbacks", "one that changes the weights",
-                 lambda: {"callbacks": [Notes("on_test_begin")]})  # fmt: skip
+evaluate.differs(
+    "callbacks", "one that changes the weights", lambda: {"callbacks": [Notes("on_test_begin")]}
+)
 evaluate.differs("return_dict", "True", {"return_dict": True})
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     evaluate.refuses(name, "2", {name: 2}, f"`{name}` is for Keras")
 evaluate.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
 
 predict = Table("predict", AEVB.predict, predicted)
-predict.has("x", "batch_size", "verbose", "steps", "callbacks", "max_queue_size", "workers",
-            "use_multiprocessing")  # fmt: skip
+predict.has(
+    "x",
+    "batch_size",
+    "verbose",
+    "steps",
+    "callbacks",
+    "max_queue_size",
+    "workers",
+    "use_multiprocessing",
+)
 predict.agrees("x", "a tensor", {"x": tf.constant(X)})
 predict.agrees("x", "a DataFrame", lambda: {"x": frame()})
 predict.agrees("x", "a dataset of (x, anything)", lambda: {"x": batches(X, 1 - X)})
@@ -291,8 +408,9 @@ predict.refuses("x", "another width", {"x": X[:, :5]}, "`x` must have shape [B, 
 predict.agrees("batch_size", "7", {"batch_size": 7}, like="any other")
 predict.differs("verbose", "2", {"verbose": 2})
 predict.differs("steps", "1", {"batch_size": 5, "steps": 1})
-predict.differs("callbacks", "one that changes the weights",
-                lambda: {"callbacks": [Notes("on_predict_begin")]})  # fmt: skip
+predict.differs(
+    "callbacks", "one that changes the weights", lambda: {"callbacks": [Notes("on_predict_begin")]}
+)
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     predict.refuses(name, "2, beside an array", {name: 2}, f"`{name}` is for Keras")
 predict.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
@@ -302,13 +420,25 @@ observations = Table(
 )
 observations.differs("x", "other rows", {"x": 1 - X})
 observations.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN or infinite values")
+observations.differs("weights", "0 for half of the rows", {"weights": HALF})
+observations.refuses("weights", "-1", {"weights": -np.ones(20)}, "weights must be")
 observations.agrees("scale", "255 for 0 and 255", {"x": X * 255, "scale": 255.0})
 observations.refuses("scale", "0", {"scale": 0.0}, "`scale` must be positive and finite")
-observations.differs("dynamic_binarization", "True, of grey pixels",
-                     {"x": np.full_like(X, 0.5), "dynamic_binarization": True})  # fmt: skip
-observations.refuses("dynamic_binarization", "True, of values above 1",
-                     {"x": X + 1, "dynamic_binarization": True}, "")  # fmt: skip
-observations.refuses("allow_missing", "True, for a likelihood that does not marginalise",
-                     {"x": GAPS, "allow_missing": True}, "`x` has NaN values")  # fmt: skip
-observations.agrees("allow_missing", "True, without gaps", {"allow_missing": True},
-                    like="False")  # fmt: skip
+observations.differs(
+    "dynamic_binarization",
+    "True, of grey pixels",
+    {"x": np.full_like(X, 0.5), "dynamic_binarization": True},
+)
+observations.refuses(
+    "dynamic_binarization",
+    "True, of values above 1",
+    {"x": X + 1, "dynamic_binarization": True},
+    "",
+)
+observations.refuses(
+    "allow_missing",
+    "True, for a likelihood that does not marginalise",
+    {"x": GAPS, "allow_missing": True},
+    "`x` has NaN values",
+)
+observations.agrees("allow_missing", "True, without gaps", {"allow_missing": True}, like="False")

@@ -10,15 +10,13 @@ any nest. A row that gives nothing else compares with what comes of no arguments
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-
-# Items of the issue whose rows wait for other work: they fail until it is there.
-WAITS_FOR = frozenset({"A3", "A4", "A5", "A7", "B9", "B10", "B11", "C15", "C16", "C17", "C20"})
 
 ERRORS = (ValueError, TypeError, NotImplementedError, FileNotFoundError)
 Given = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -31,10 +29,9 @@ class Row(NamedTuple):
         function: what it is given to.
         argument: its name.
         given: what is given, in words.
-        outcome: `used`, `agrees` (used, with the same result as another way) or `refused`.
+        outcome: `used`, `agrees` (used, with the same result as another way), `warned` or `refused`.
         line: how the line begins by which it is refused; or what it agrees with.
         try_it: returns what came of it: for `used` and `agrees` of two ways.
-        waits: the item of the issue it waits for.
     """
 
     function: str
@@ -43,7 +40,6 @@ class Row(NamedTuple):
     outcome: str
     line: str
     try_it: Callable[[], Any]
-    waits: str = ""
 
 
 class Table:
@@ -61,14 +57,13 @@ class Table:
         self.function, self.target, self.call = function, target, call
         self.rows: list[Row] = []
         self.also: set[str] = set()
+        self.without: set[str] = set()
         self._plain: Any = None
         Table.everything.append(self)
 
-    def differs(
-        self, argument: str, given: str, first: Given, second: Given | None = None, waits: str = ""
-    ) -> None:
+    def differs(self, argument: str, given: str, first: Given, second: Given | None = None) -> None:
         """Adds a row of an argument whose value changes the result."""
-        self._add(argument, given, "used", "", lambda: self._pair(first, second), waits)
+        self._add(argument, given, "used", "", lambda: self._pair(first, second))
 
     def agrees(
         self,
@@ -76,16 +71,19 @@ class Table:
         given: str,
         first: Given,
         second: Given | None = None,
-        waits: str = "",
         *,
         like: str = "an array",
     ) -> None:
         """Adds a row of what gives the same result as another way."""
-        self._add(argument, given, "agrees", like, lambda: self._pair(first, second), waits)
+        self._add(argument, given, "agrees", like, lambda: self._pair(first, second))
 
-    def refuses(self, argument: str, given: str, what: Given, line: str, waits: str = "") -> None:
+    def refuses(self, argument: str, given: str, what: Given, line: str) -> None:
         """Adds a row of what is refused by a line that begins so."""
-        self._add(argument, given, "refused", line, lambda: self._of(what), waits)
+        self._add(argument, given, "refused", line, lambda: self._of(what))
+
+    def warns(self, argument: str, given: str, what: Given, line: str) -> None:
+        """Adds a row of what is used with a warning that begins so."""
+        self._add(argument, given, "warned", line, lambda: self._warned(what))
 
     def has(self, *arguments: str) -> None:
         """Names further arguments that the function takes, beyond those of its signature."""
@@ -93,13 +91,20 @@ class Table:
 
     def missing(self) -> set[str]:
         """Returns the parameters that are in no row."""
-        return (parameters(self.target) | self.also) - {row.argument for row in self.rows}
+        known = {row.argument for row in self.rows} | self.without
+        return (parameters(self.target) | self.also) - known
 
     def _add(self, argument: str, given: str, outcome: str, line: str, *rest: Any) -> None:
         self.rows.append(Row(self.function, argument, given, outcome, line, *rest))
 
     def _of(self, given: Given) -> Any:
         return self.call(**(given() if callable(given) else given))
+
+    def _warned(self, given: Given) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._of(given)
+        return [str(warning.message) for warning in caught]
 
     def _pair(self, first: Given, second: Given | None) -> tuple[Any, Any]:
         if second is not None:
@@ -123,19 +128,21 @@ def parameters(target: Any) -> set[str]:
     if not inspect.isclass(target):
         found = inspect.signature(target).parameters.values()
         return {p.name for p in found if p.name != "self" and p.kind != p.VAR_POSITIONAL}
-    names: set[str] = set()
+    names: set[str] = set(getattr(target, "_fields", ()))
     for base in target.__mro__:
         if "__init__" not in vars(base) or not base.__module__.startswith("tfp_aevb."):
             if base.__module__.startswith("tfp_aevb."):
                 continue
             break
         own = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in own if p.name != "self" and p.kind not in _VARIABLE}
+        names |= {p.name for p in own if p.name not in _FILLED and p.kind not in _VARIABLE}
         if not any(p.kind == p.VAR_KEYWORD for p in own):
             break
     return names
 
 
+# Arguments of a base class that the classes of this package fill in themselves.
+_FILLED = ("self", "params_size", "make_distribution_fn")
 _VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 

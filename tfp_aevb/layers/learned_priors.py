@@ -12,6 +12,9 @@ from tfp_aevb.layers.networks import PACKAGE
 from tfp_aevb.layers.priors import Prior
 from tfp_aevb.layers.sizes import as_size, as_sizes
 
+# Of pseudo-inputs, besides codes:K; see `Likelihood`.
+SUPPORTS = ("real", "binary", "unit", "open_unit", "levels", "counts")
+
 
 @tf_keras.saving.register_keras_serializable(PACKAGE)
 class FlowPrior(Prior):
@@ -98,6 +101,10 @@ class VampPrior(Prior):
     ) -> None:
         num_components = as_size("num_components", num_components)
         self._inputs_to_build = (num_components, *as_sizes("event_shape", event_shape))
+        if support not in SUPPORTS and not support.startswith("codes:"):
+            raise ValueError(
+                f"`support` must be one of {', '.join(SUPPORTS)} or codes:K, got {support!r}"
+            )
         super().__init__(latent_dim, **kwargs)
         self.num_components = num_components
         self.event_shape = self._inputs_to_build[1:]

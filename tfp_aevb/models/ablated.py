@@ -62,6 +62,11 @@ class AblatedAEVB(AEVB):
                 "`objective` must be 'sgvb_b' for an ablated model, got "
                 f"{objective.name!r}; its KL term is in closed form"
             )
+        if not sampled and kwargs.get("num_samples", 1) != 1:
+            raise ValueError(
+                "`num_samples` is for `sampled=True`: z is the mean of q here; leave it out, got "
+                f"{kwargs['num_samples']}"
+            )
         self.sampled = sampled
         self.regularised = regularised
         super().__init__(prior, encoder, decoder, **kwargs)
@@ -89,6 +94,13 @@ class AblatedAEVB(AEVB):
         reconstruction = tf.reduce_mean(log_likelihood(z), axis=0)
         aim = reconstruction - kl if self.regularised else reconstruction
         return Bound(aim, reconstruction, kl)
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "AEVB":
+        """As `AEVB`'s; of files of earlier versions draws that had no effect are left out."""
+        return super().from_config(
+            config if config["sampled"] else {**config, "num_samples": 1}, custom_objects
+        )
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, its parts serialised."""

@@ -8,6 +8,7 @@ variational bound of each datapoint (Eq. 14 to 16). Written per datapoint, in na
 with theta = mu + sigma * zeta (Eq. 19, 23): N multiplies the data's terms only (Eq. 21).
 """
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -82,6 +83,8 @@ class FullVB(AEVB):
             )
         if getattr(prior, "trainable_variables", ()):
             raise ValueError(f"full variational Bayes needs a prior without parameters: {prior}")
+        if not 0.0 < initial_stddev < math.inf:
+            raise ValueError(f"`initial_stddev` must be positive, got {initial_stddev}")
         if sampled_parameter_kl and not shared_draw:
             raise ValueError("`sampled_parameter_kl` needs `shared_draw`")
         self._initial_stddev = initial_stddev

@@ -161,6 +161,11 @@ class JointAEVB(AEVB):
         objective: str | Objective = "sgvb_a",
         **kwargs,
     ) -> None:
+        if not isinstance(joint, tfd.JointDistribution):
+            raise ValueError(
+                "`joint` must be a `tfd.JointDistribution*`, as `tfd.JointDistributionNamed`, got "
+                f"{type(joint).__name__}; of one latent use AEVB"
+            )
         refuse_other_keras("the encoder", encoder)
         roles = map(_names, (observed, given, partly_observed, global_latents))
         parts = Joint(joint, *roles)

@@ -1,0 +1,119 @@
+"""What a user gives to the objectives, distributions in and nats out."""
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tests.gives.table import Table
+from tfp_aevb import objectives
+from tfp_aevb.objectives import KLWeight
+
+Q = tfd.MultivariateNormalDiag(tf.constant([[0.3, -0.2], [1.0, 0.5]]), tf.constant([0.7, 1.3]))
+SHIFTED = tfd.MultivariateNormalDiag(
+    tf.constant([[0.5, -0.2], [1.0, 0.5]]), tf.constant([0.7, 1.0])
+)
+PRIOR = tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))
+WIDE = tfd.MultivariateNormalDiag(tf.zeros(2), 2.0 * tf.ones(2))
+
+
+def log_likelihood(z: tf.Tensor) -> tf.Tensor:
+    return -tf.reduce_sum(tf.square(z - 0.5), axis=-1)
+
+
+def of(function: Any, **plain: Any) -> Any:
+    """Calls an objective; returns the bound, and its gradients with respect to q's means."""
+
+    def call(posterior: Any = None, **options: Any) -> Any:
+        loc = tf.Variable(Q.loc)
+        made = posterior or tfd.MultivariateNormalDiag(loc, Q.scale.diag)
+        given = {"prior": PRIOR, "log_likelihood": log_likelihood, "num_samples": 2, "seed": (0, 1)}
+        with tf.GradientTape() as tape:
+            bound = function(posterior=made, **{**given, **plain, **options})
+        gradient = tape.gradient(bound.elbo, loc)
+        return [*bound, tf.zeros([]) if gradient is None else gradient]
+
+    return call
+
+
+FUNCTIONS = {
+    "sgvb_a": objectives.sgvb_a,
+    "sgvb_b": objectives.sgvb_b,
+    "score_function": objectives.score_function,
+    "stl": objectives.sticking_the_landing,
+    "iwae": objectives.importance_weighted,
+    "dreg": objectives.doubly_reparameterized,
+    "vimco": objectives.vimco,
+    "rws": objectives.reweighted_wake_sleep,
+    "renyi": objectives.renyi,
+    "f_divergence": objectives.f_divergence,
+    "evidence_bound": objectives.evidence_bound,
+}
+for name, function in FUNCTIONS.items():
+    table = Table(f"objectives.{function.__name__}", function, of(function))
+    table.differs("posterior", "another", {"posterior": SHIFTED}, {"posterior": Q})
+    table.differs("prior", "another", {"prior": WIDE})
+    table.differs("log_likelihood", "another", {"log_likelihood": lambda z: z[..., 0]})
+    table.differs("num_samples", "3", {"num_samples": 3})
+    table.refuses("num_samples", "0", {"num_samples": 0}, "`num_samples` must be")
+    if name in ("vimco", "rws", "f_divergence"):
+        table.refuses("num_samples", "1", {"num_samples": 1}, "")
+    table.differs("seed", "another", {"seed": (0, 2)})
+    table.agrees("seed", "3, twice", {"seed": 3}, {"seed": 3}, like="itself")
+    table.differs("seed", "None, twice: fresh draws", {"seed": None}, {"seed": None})
+    table.refuses("seed", "text", {"seed": "now"}, "`seed` must be")
+    if name == "renyi":
+        table.differs("alpha", "0.2, or 0.5", {"alpha": 0.2}, {"alpha": 0.5})
+        table.refuses("alpha", "1.5", {"alpha": 1.5}, "`alpha` must be")
+    if name == "f_divergence":
+        table.differs(
+            "divergence",
+            "'kl_reverse', or 'kl_forward'",
+            {"divergence": "kl_reverse"},
+            {"divergence": "kl_forward"},
+        )
+        table.refuses("divergence", "another text", {"divergence": "far"}, "`divergence` must be")
+
+analytic = Table(
+    "objectives.analytic_kl",
+    objectives.analytic_kl,
+    lambda **o: objectives.analytic_kl(**{"posterior": Q, "prior": PRIOR, **o}),
+)
+analytic.differs("posterior", "another", {"posterior": SHIFTED})
+analytic.differs("prior", "another", {"prior": WIDE})
+analytic.refuses(
+    "prior", "one without a closed form", {"prior": tfd.Sample(tfd.Cauchy(0.0, 1.0), 2)}, ""
+)
+
+TERMS = tf.constant([-1.0, -3.0])
+minibatch = Table(
+    "objectives.minibatch_bound",
+    objectives.minibatch_bound,
+    lambda **o: objectives.minibatch_bound(**{"elbo": TERMS, "num_data": 10.0, **o}),
+)
+minibatch.differs("elbo", "other terms", {"elbo": 2 * TERMS})
+minibatch.differs("num_data", "20", {"num_data": 20.0})
+minibatch.differs("weights", "0 for the second", {"weights": tf.constant([1.0, 0.0])})
+minibatch.differs("total_weight", "4", {"total_weight": tf.constant(4.0)})
+
+penalty = Table(
+    "objectives.negative_log_parameter_prior",
+    objectives.negative_log_parameter_prior,
+    lambda **o: objectives.negative_log_parameter_prior(**{"parameters": [TERMS], **o}),
+)
+penalty.differs("parameters", "others", {"parameters": [TERMS, TERMS]})
+
+
+def weighted(**options: float) -> Any:
+    weight = KLWeight(**options)
+    weight.check(objectives.as_objective("sgvb_b"))
+    return weight.aim(objectives.Bound(TERMS, TERMS + 2.0, 0.0 * TERMS + 2.0), tf.constant(1))
+
+
+weights = Table("objectives.KLWeight", KLWeight, weighted)
+weights.differs("weight", "2", {"weight": 2.0})
+weights.differs("warmup_steps", "5", {"warmup_steps": 5})
+weights.differs("free_bits", "3", {"free_bits": 3.0})
+weights.refuses("weight", "-1", {"weight": -1.0}, "`kl_weight` must be at least 0")
+weights.refuses("warmup_steps", "-1", {"warmup_steps": -1}, "`kl_warmup_steps` must be at least 0")
+weights.refuses("free_bits", "infinity", {"free_bits": float("inf")}, "`free_bits` must be")
