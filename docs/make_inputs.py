@@ -14,10 +14,10 @@ MODULES = ("data", "draws", "objectives", "models", "parts", "verbs")
 HEAD = """# What a user gives
 
 Written by `python docs/make_inputs.py` from `tests/gives/`. The test
-`tests/test_what_users_give.py` tries each row: what is given changes the result ("used"), or has the
-same result as another way ("used, as ..."), or is refused by a line that begins so. The test fails if a
-function gains an argument that is in no row. A flag of a verb counts as used if the source of the verb
-reads it; what it does is tested with the verb.
+`tests/test_what_users_give.py` tries each row: what is given changes the result ("used"), or has
+the same result as another way ("used, as ..."), or is refused by a line that begins so. The test
+fails if a function gains an argument that is in no row. A flag of a verb counts as used if the
+source of the verb reads it; what it does is tested with the verb.
 """
 
 

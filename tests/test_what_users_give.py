@@ -28,6 +28,7 @@ def _fault(row: Row) -> str:
 
 
 # By module: the rows make tensors, which a module of tests may not when it is imported.
+@pytest.mark.compile
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.filterwarnings("default")
 def test_what_is_given_is_used_or_refused_in_a_line(module: str) -> None:

@@ -108,8 +108,8 @@ WRONG_DATA: dict[str, tuple[Any, str]] = {
     "one datapoint without a batch": (X[0], "`x` must have shape [N, ...event]"),
     "no rows": (X[:0], "`x` must have shape [N, ...event] without zeros"),
     "another width": (X[:, :5], "the model's datapoints have shape [6], got [5]"),
-    "NaN": (GAPS, "`x` has NaN or infinite values"),
-    "infinity": (np.where(GAPS == GAPS, X, np.inf), "`x` has NaN or infinite values"),
+    "NaN": (GAPS, "`x` has NaN (or masked) or infinite values"),
+    "infinity": (np.where(GAPS == GAPS, X, np.inf), "`x` has NaN (or masked) or infinite values"),
     "grey values for a Bernoulli": (X / 2, "a Bernoulli likelihood needs pixels 0 or 1"),
     "rows of different lengths": ([[0.0] * 6, [1.0] * 5], "`x` must be an array of numbers"),
 }
@@ -147,7 +147,7 @@ def add_data(table: Table, *, validation: bool = False) -> None:
         table.refuses(name, given, {name: value}, line)
     masked = np.ma.masked_array(X, np.isnan(GAPS))
     table.refuses(name, "a masked array with gaps", {name: masked}, "`x`")
-    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "`x`")
+    table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "a Bernoulli likelihood needs")
     zeros = np.zeros(20, np.float32)
     table.refuses(
         name,
@@ -279,7 +279,7 @@ fit.refuses(
     "validation_split",
     "0.5, beside `validation_data`",
     {"validation_split": 0.5, "validation_data": X},
-    "`validation_split` and",
+    "give `validation_split` or `validation_data`",
 )
 add_data(fit, validation=True)
 fit.agrees("validation_data", "(x, x)", {"validation_data": (X, X)}, {"validation_data": X})
@@ -295,11 +295,12 @@ fit.refuses(
     lambda: {"validation_data": stream()},
     "a `Stream` is for training alone",
 )
-fit.differs(
+fit.agrees(
     "validation_batch_size",
-    "5, or 20: other noise",
+    "5",
     {"validation_data": X, "validation_batch_size": 5},
     {"validation_data": X},
+    like="any other: noise is by row",
 )
 fit.differs(
     "validation_steps",
@@ -403,7 +404,13 @@ predict.has(
 )
 predict.agrees("x", "a tensor", {"x": tf.constant(X)})
 predict.agrees("x", "a DataFrame", lambda: {"x": frame()})
-predict.agrees("x", "a dataset of (x, anything)", lambda: {"x": batches(X, 1 - X)})
+predict.agrees("x", "a dataset of (x, x)", lambda: {"x": batches(X, X)})
+predict.refuses(
+    "x",
+    "a dataset of (x, another target)",
+    lambda: {"x": batches(X, 1 - X)},
+    "the target is not the data",
+)
 predict.refuses("x", "another width", {"x": X[:, :5]}, "`x` must have shape [B, 6]")
 predict.agrees("batch_size", "7", {"batch_size": 7}, like="any other")
 predict.differs("verbose", "2", {"verbose": 2})
@@ -419,7 +426,7 @@ observations = Table(
     "Observations", Observations, lambda **options: fitted(Observations(**{"x": X, **options}))
 )
 observations.differs("x", "other rows", {"x": 1 - X})
-observations.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN or infinite values")
+observations.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN (or masked) or infinite values")
 observations.differs("weights", "0 for half of the rows", {"weights": HALF})
 observations.refuses("weights", "-1", {"weights": -np.ones(20)}, "weights must be")
 observations.agrees("scale", "255 for 0 and 255", {"x": X * 255, "scale": 255.0})

@@ -24,6 +24,7 @@ THROUGH = {
     "support": {"likelihood", "categories"},
     "is_streamed": {"stream"},
     "check_without_xla": {"xla"},
+    "check_table_rules": {"extra_columns", "absent_columns", "unknown_category"},
 }
 # Commands that are refused before any work.
 REFUSED: dict[str, list[tuple[str, str, str]]] = {

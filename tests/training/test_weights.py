@@ -304,3 +304,14 @@ def test_weights_that_leave_the_prior_alone_are_warned_about() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(X, sample_weight=np.full(len(X), 1.0 / len(X)), verbose=0)
+
+
+def test_validation_data_of_a_failed_fit_are_not_those_of_the_next() -> None:
+    model = small_model()
+    model.compile(tf_keras.optimizers.SGD(0.0), jit_compile=False)
+    zeros = tf.data.Dataset.from_tensor_slices((X, X, np.zeros(25))).batch(5)
+    with pytest.raises(ValueError, match="must not all be 0"):
+        model.fit(X, validation_data=zeros, verbose=0)
+    history = model.fit(X, validation_data=X[:7], verbose=0).history
+    expected = model.evaluate(X[:7], verbose=0, return_dict=True)
+    assert history["val_elbo"] == [pytest.approx(expected["elbo"], rel=1e-6)]

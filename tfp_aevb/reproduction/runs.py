@@ -48,8 +48,9 @@ def choose_step_size(config: TrainConfig, workdir: Path) -> tuple[float, dict[st
 
     Returns:
         The chosen step size, and each candidate's training bound at the end of its pilot, nats
-        (minus infinity where it became NaN); for Monte Carlo EM, which has no bound to ascend,
-        log p(x, z) at its draws, penalised as it is trained.
+        (minus infinity where it became NaN); for Monte Carlo EM its bound on validation data, for
+        which q(z|x) is fitted: on training data q has the moments of its last draws, and lags
+        behind.
     """
     bounds: dict[str, float] = {}
     for rate in STEP_SIZES:
@@ -64,8 +65,8 @@ def choose_step_size(config: TrainConfig, workdir: Path) -> tuple[float, dict[st
         try:
             ensure_trained(pilot, path)
             metrics = read_metrics(path / "metrics.csv")
-            aim = -metrics["train_loss"] if config.method == "mcem" else metrics["train_elbo"]
-            bounds[f"{rate:g}"] = float(aim[-1])
+            split = "validation" if config.method == "mcem" else "train"
+            bounds[f"{rate:g}"] = float(metrics[f"{split}_elbo"][-1])
         except FloatingPointError:
             bounds[f"{rate:g}"] = float("-inf")
     best = max(bounds, key=lambda rate: bounds[rate])

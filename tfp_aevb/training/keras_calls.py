@@ -149,6 +149,9 @@ class KerasCalls(Compiled):
             if isinstance(train.batches, StreamBatches):
                 train.batches.close()
             self._train_batches, self._eval_batches = None, outer_eval_batches
+            if getattr(self, "_eval_data_handler", None) is not None:
+                # Keras keeps it after an error, and the next `fit` would validate on those data.
+                del self._eval_data_handler
 
     def evaluate(
         self,
