@@ -19,19 +19,21 @@ _NPZ_NAMES = {
     for split, aliases in _ALIASES.items()
     for alias in aliases
     for prefix in ("", "x_", "labels_", "y_")
-}
+} | {"x": ("train", False), "labels": ("train", True), "y": ("train", True)}
 
 
-def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
+def load_file(name: str, allow_missing: bool = False, pixels: bool = True) -> splits.RawData:
     """Reads a .npy file (one array, to be split) or a .npz file (arrays named for splits).
 
-    A .npz file holds `train` (or `x_train`), and may hold `validation`, `test` (or `x_val`,
-    `x_test`) and labels (`labels_train` or `y_train`, and so on). Missing splits are taken
+    A .npz file holds `train` (or `x_train`, or `x`), and may hold `validation`, `test` (or `x_val`,
+    `x_test`) and labels (`labels_train` or `y_train`, and so on;
+    `labels` or `y` beside `x`). Missing splits are taken
     from the train split by the fixed rule.
 
     Args:
         name: path of the file.
         allow_missing: accept NaN, for what is missing.
+        pixels: whether integers are pixels, not counts or codes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -44,13 +46,16 @@ def load_file(name: str, allow_missing: bool = False) -> splits.RawData:
     if not path.is_file():
         raise ValueError(f"{where} is not a file; expected a .npy or .npz file")
     if path.suffix.lower() == ".npy":
-        pixels, labels = {"train": npy.read_file(path, where)}, dict[str, np.ndarray]()
+        given_arrays, labels = {"train": npy.read_file(path, where)}, dict[str, np.ndarray]()
     else:
-        pixels, labels = _read_npz(path, where)
+        given_arrays, labels = _read_npz(path, where)
 
     compact = {
-        key: arrays.compact_array(x, f"{where}, {key}", allow_missing) for key, x in pixels.items()
+        key: arrays.compact_array(x, f"{where}, {key}", allow_missing, pixels)
+        for key, x in given_arrays.items()
     }
+    if not pixels and len({x.dtype for x in compact.values()}) > 1:  # counts below 256 in one split
+        compact = {key: x.astype(np.float32) for key, x in compact.items()}
     shape = compact["train"].shape[1:]
     given = {}
     for key, x in compact.items():
@@ -89,11 +94,11 @@ def _check_names(where: str) -> Callable[[list[str]], None]:
     """Returns what refuses an archive by its arrays' names, before any is read."""
 
     def check(names: list[str]) -> None:
-        if set(names) - set(_NPZ_NAMES) or not {"train", "x_train"} & set(names):
+        if set(names) - set(_NPZ_NAMES) or not {"train", "x_train", "x"} & set(names):
             raise ValueError(
                 f"{where} holds arrays {sorted(names)}; expected `train` and optionally "
                 f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` "
-                f"(or x_train, y_train, x_val, ...) and no others"
+                f"(or x_train, y_train, x_val, ..., or x and labels) and no others"
             )
 
     return check

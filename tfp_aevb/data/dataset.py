@@ -191,7 +191,7 @@ def load_dataset(
     elif name == "mnist_5k":
         raw = embedded.load_mnist_5k()
     elif is_file:
-        raw = files.load_file(name, allow_missing)
+        raw = files.load_file(name, allow_missing, pixels)
     elif is_table:
         table = tables.load_table(name, columns, table_form or Form())
         dataset = _finish(name, table.data, binarize, int(binarize_seed), pixels=False)
@@ -209,7 +209,10 @@ def load_dataset(
     else:
         raw = tfds_sets.load_tfds(name, data_dir)
     dataset = _finish(name, raw, binarize, int(binarize_seed), pixels)
-    return dataclasses.replace(dataset, allow_missing=allow_missing)
+    notes = (
+        (_scale_note(raw.splits["train"].x, dataset.record["scale"], pixels),) if is_file else ()
+    )
+    return dataclasses.replace(dataset, allow_missing=allow_missing, notes=notes)
 
 
 def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool) -> Dataset:
@@ -227,8 +230,14 @@ def _finish(name: str, raw: splits.RawData, method: str, seed: int, pixels: bool
         )
         for index, (key, split) in enumerate((key, raw.splits[key]) for key in splits.SPLIT_NAMES)
     }
+    if method == "threshold" and not done["train"].x.any():
+        raise ValueError(
+            f"`binarize` is 'threshold', which makes all training values 0: the largest is "
+            f"{raw.splits['train'].x.max():g} of {scale:g}; rescale them, e.g. as floats in [0, 1]"
+        )
     record: dict[str, Any] = {
         "source": raw.source,
+        "scale": scale,
         "split_rule": raw.split_rule,
         "split_seed": splits.SPLIT_SEED,
         "split_sizes": {key: len(split.x) for key, split in done.items()},
@@ -277,6 +286,15 @@ def _scale(values: list[np.ndarray]) -> float:
     """255 for 8-bit pixels, 1 for floats and for integers that are all 0 or 1."""
     is_pixels = values[0].dtype == np.uint8 and max(int(x.max()) for x in values) > 1
     return 255.0 if is_pixels else 1.0
+
+
+def _scale_note(x: np.ndarray, scale: float, pixels: bool) -> str:
+    """Returns a line on how the values of a file are read."""
+    if x.dtype != np.uint8:
+        return "values: as they are"
+    if scale != 1.0:
+        return f"values: integers from 0 to {x.max()}, read as pixels: divided by {scale:g}"
+    return f"values: {'zeros and ones' if pixels else 'counts or codes'}, as they are"
 
 
 def _sha256(x: np.ndarray) -> str:
