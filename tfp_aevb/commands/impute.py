@@ -29,9 +29,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         ".npy or .npz (array x, and perhaps mask, true where x is observed) of datapoints [N, ...] "
-        "scaled and binarised as the run's data (integers divided by what the run's were), NaN for "
-        "what is missing; with --task=noise or super_resolution what these left of them; or a "
-        "table of the run's columns",
+        "as the likelihood sees them (but integers are divided by what the run's were, and "
+        "binarised), NaN for what is missing; with --task=noise or super_resolution what these "
+        "left of them; or a table of the run's columns",
         flag_values=values,
     )
     flags_lib.define_table_rules(values)
@@ -216,7 +216,7 @@ def _read_input(path: Path, event_shape: tuple[int, ...] | None) -> tuple[Any, A
 
 
 def _as_seen(x: Any, options: SimpleNamespace, config: Any, record: dict[str, Any]) -> Any:
-    """Returns x as the likelihood sees it: scaled and binarised as the run's data were.
+    """Returns x as the likelihood sees it, which floats are: integers are scaled and binarised.
 
     What a task left of datapoints is scaled alone.
     """
@@ -233,6 +233,8 @@ def _as_seen(x: Any, options: SimpleNamespace, config: Any, record: dict[str, An
     if options.task:
         return x / np.float32(record.get("scale", 1.0)) if x.dtype.kind in "ui" else x
     found = joined(array_input(x, where, config, record, allow_missing=True))
+    if x.dtype.kind not in "ui":
+        return x
     seed = as_seed(options.seed)
     values = read_values(tf.constant(found.x), found.scale, found.dynamic_binarization, seed)
     return values.numpy().reshape(x.shape)

@@ -143,7 +143,7 @@ def input_parts(
         for start in range(0, len(x), 10 * BATCH):
             piece = np.asarray(x[start : start + 10 * BATCH])
             piece = compact_array(piece, where, allow_missing, pixels)
-            if scale == 255.0 and piece.dtype != np.uint8 and np.nanmax(piece) > _NO_PIXEL:
+            if scale == 255.0 and piece.dtype != np.uint8 and (piece > _NO_PIXEL).any():
                 raise ValueError(
                     f"{where}: floats up to {np.nanmax(piece):g}, and the run's data are integers "
                     "divided by 255; save integers, or floats divided by 255"

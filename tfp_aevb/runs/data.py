@@ -168,14 +168,15 @@ def array_input(
     if "columns" in record:
         raise ValueError(f"{where} is an array, and the run was trained on a table; give a table")
     scale = record.get("scale")
-    if x.dtype.kind in "ui" and scale not in (None, 1.0):
-        say(f"{where}: integers are divided by {scale:g}, as the run's data")
     binarize = config.binarize or "none"
-    for part in input_parts(x, binarize, where, allow_missing, config.reads_pixels, scale):
+    parts = input_parts(x, binarize, where, allow_missing, config.reads_pixels, scale)
+    for place, part in enumerate(parts):
         try:
             part.check_support(config.support)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+        if not place and x.dtype.kind in "ui" and scale not in (None, 1.0):
+            say(f"{where}: integers are divided by {scale:g}, as the run's data")
         yield part
 
 
