@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers import assert_one_line
 from tfp_aevb.data import load_dataset
 
 GREY = np.arange(60 * 6, dtype=np.uint8).reshape(60, 2, 3)
@@ -234,3 +235,41 @@ def test_flipped_bits_give_data_or_one_line(tmp_path: pathlib.Path) -> None:
                 messages.append(str(error))
     assert len(messages) > 200
     assert not [message for message in messages if "\n" in message]
+
+
+def test_counts_may_be_above_255(tmp_path: pathlib.Path) -> None:
+    np.savez(tmp_path / "n.npz", x_train=[[300, 2]] * 9, x_val=[[1, 2]], x_test=[[5, 900]])
+    data = load_dataset(str(tmp_path / "n.npz"), pixels=False)
+    np.testing.assert_array_equal(data.train.x[0], [300, 2])
+    np.testing.assert_array_equal(data.test.x[0], [5, 900])
+    assert (data.scale, data.record["scale"]) == (1.0, 1.0)
+    path = str(tmp_path / "n.npz")
+    assert_one_line(lambda: load_dataset(path), ValueError, "0 to 255", "floats")
+    np.savez(tmp_path / "m.npz", x=[[2**24 + 1, 0]] * 9)
+    path = str(tmp_path / "m.npz")
+    assert_one_line(lambda: load_dataset(path, pixels=False), ValueError, "float32")
+
+
+def test_what_encode_takes_can_be_trained_on(tmp_path: pathlib.Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.eye(20), labels=np.arange(20))
+    data = load_dataset(str(tmp_path / "x.npz"))
+    assert sum(len(s.x) for s in (data.train, data.validation, data.test)) == 20
+    np.testing.assert_array_equal(data.train.x.argmax(axis=1), data.train.labels)
+    np.savez(tmp_path / "two.npz", x=np.eye(20), train=np.eye(20))
+    path = str(tmp_path / "two.npz")
+    assert_one_line(lambda: load_dataset(path), ValueError, "two arrays for train")
+
+
+def test_how_integers_are_read_is_said(tmp_path: pathlib.Path) -> None:
+    def note(x: object, **options) -> str:
+        np.save(tmp_path / "x.npy", x)
+        (line,) = load_dataset(str(tmp_path / "x.npy"), **options).notes
+        return line
+
+    dark = np.arange(170).reshape(10, 17) % 17
+    assert "0 to 16" in note(dark)
+    assert "divided by 255" in note(dark)
+    assert "zeros and ones" in note(dark % 2)
+    assert "counts" in note(dark, pixels=False)
+    assert "as they are" in note(dark / 16.0)
+    assert_one_line(lambda: note(dark, binarize="threshold"), ValueError, "all training values 0")

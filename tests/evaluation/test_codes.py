@@ -184,3 +184,34 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
         assert_one_line(partial(write_codes, failing(), None, path), ValueError, "broken")
         assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_integers_are_divided_by_what_the_run_recorded() -> None:
+    dark = np.array([[0, 1, 1]], np.uint8)
+    bright = np.array([[0, 1, 1], [0, 255, 3]], np.int64)
+    for x in (dark, bright):
+        (part,) = input_parts(x, "none", "here", scale=255.0)
+        assert part.scale == 255.0
+        np.testing.assert_array_equal(part.x[0], [0, 1, 1])
+    (part,) = input_parts(dark.astype(np.float32), "none", "here", scale=255.0)
+    assert part.scale == 1.0  # as the likelihood sees them
+    (part,) = input_parts(dark, "none", "here", scale=1.0)
+    assert part.scale == 1.0
+    counts = np.array([[0, 300, 2]])
+    (part,) = input_parts(counts, "none", "here", pixels=False, scale=1.0)
+    assert (part.scale, part.x.dtype) == (1.0, np.float32)
+    np.testing.assert_array_equal(part.x, counts)
+
+
+def test_arrays_of_another_scale_than_the_run_s_are_refused() -> None:
+    def read(x: np.ndarray, binarize: str = "none", **options) -> list:
+        return list(input_parts(x, binarize, "here", scale=255.0, **options))
+
+    assert_one_line(lambda: read(np.array([[0.5, 200.0]])), ValueError, "here", "divided by 255")
+    zeros_and_ones = np.array([[0, 1]], np.uint8)
+    assert_one_line(lambda: read(zeros_and_ones, "threshold"), ValueError, "here", "bool")
+    (part,) = read(zeros_and_ones.astype(bool), "threshold")
+    np.testing.assert_array_equal(part.x, [[0, 1]])
+    beyond = np.array([[0, 2**24 + 1]])
+    assert_one_line(lambda: read(beyond, pixels=False), ValueError, "here", "float32")
+    assert_one_line(lambda: read(beyond), ValueError, "here", "0 to 255")

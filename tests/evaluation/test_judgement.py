@@ -178,3 +178,11 @@ def test_imputations_that_rest_on_one_draw_are_named() -> None:
     for part in ("25.0% of the datapoints", "fewer than 10", "--method=metropolis"):
         assert part in line
     assert of_imputation(unknown, np.full(4, 300.0)) == []
+
+
+def test_one_unusual_row_in_validation_is_no_divergence() -> None:
+    """As in white wine: one of 489 has a density 15 deviations from the mean."""
+    settings = {"train": -3.7, "kl": 4.3, "constants": -6.5, "num_elements": 12, "num_latents": 4}
+    bounds = [-5.9, -6.2, -6.6, -7.0, -7.3, -7.6]
+    assert divergence(trained(bounds, test=-3.7, **settings)) == ""
+    assert divergence(trained(bounds, test=-7.6, **settings))

@@ -186,11 +186,11 @@ def test_a_run_that_appears_while_the_data_load_is_not_overwritten(
     workdir = tmp_path / "run"
     load_data = run.load_data
 
-    def slow_load_data(config: TrainConfig) -> object:
+    def slow_load_data(config: TrainConfig, record: None) -> object:
         workdir.mkdir()
         data = {"event_shape": [20], "image_shape": [4, 5], "split_sizes": {"train": 48}}
         Workdir(workdir).write_config(TrainConfig(latent_dim=9), data)
-        return load_data(config)
+        return load_data(config, record)
 
     monkeypatch.setattr(run, "load_data", slow_load_data)
     arguments = (f"--workdir={workdir}", f"--dataset={data_file}", *TINY)

@@ -212,7 +212,9 @@ def test_the_commands_of_a_page_name_flags_and_configs_that_exist(page: Path) ->
             continue
         values = flags_of(importlib.import_module(f"tfp_aevb.commands.{verb}"))
         for flag, value in re.findall(r"--(\w+)(?:=(\S+))?", flags):
-            assert flag in values or flag in ("help", "flagfile"), (verb, flag)
+            name = flag if flag in values else flag.removeprefix("no")
+            assert name in values or flag in ("help", "flagfile"), (verb, flag)
+            assert name == flag or values[name].boolean, (verb, flag)
             if flag == "flagfile":
                 assert (REPOSITORY / value).is_file()
 

@@ -22,9 +22,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         "encode this file instead: a .npy [N, ...], read as it is needed, or a .npz with x and "
-        "maybe labels, scaled and binarised as the run's data (integers divided by 255 unless they "
-        "are counts or categories), NaN for what is missing if the run "
-        "has --missing; or a table of its columns",
+        "maybe labels, scaled and binarised as the run's data (integers divided by what the run's "
+        "were), NaN for what is missing if the run has --missing; or a table of its columns",
         flag_values=values,
     )
     flags_lib.define_table_rules(values)
@@ -54,7 +53,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
 
     start()
     from tfp_aevb.evaluation import codes
-    from tfp_aevb.runs.data import observations, streamed_parts, table_input
+    from tfp_aevb.runs.data import array_input, observations, streamed_parts, table_input
     from tfp_aevb.runs.finish import load_run, load_run_data
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
@@ -65,7 +64,7 @@ def run(options: SimpleNamespace, results: Results) -> int:
     elif options.input:
         x, labels = codes.open_input(options.input)
         where, gaps = f"--input {options.input}", model.allows_missing
-        parts = codes.input_parts(x, config.binarize or "none", where, gaps, config.reads_pixels)
+        parts = array_input(x, where, config, run_dir.read()[1], gaps)
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
         name = options.split or "test"

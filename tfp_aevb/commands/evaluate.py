@@ -21,7 +21,11 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "input", None, "score this table instead, of the run's columns", flag_values=values
+        "input",
+        None,
+        "score this file instead: a .npy [N, ...] or a .npz with x, scaled and binarised as the "
+        "run's data (integers divided by what the run's were), or a table of the run's columns",
+        flag_values=values,
     )
     flags_lib.define_table_rules(values)
     flags.DEFINE_list(
@@ -67,10 +71,10 @@ def run(options: SimpleNamespace, results: Results) -> int:
         )
     if options.output:
         flags_lib.check_output(options.output, (".csv",))
-    flags_lib.check_table_rules(options)
+    is_table = flags_lib.check_table_rules(options)
     if options.input and options.split:
         raise flags_lib.UsageError("--input and --split exclude each other; give one of them")
-    if options.weights and not options.input:
+    if options.weights and not is_table:
         raise flags_lib.UsageError(
             "--weights names a column of a table of --input; the run's own data have the weights "
             "that it was trained with, or none by --weights="
@@ -79,13 +83,19 @@ def run(options: SimpleNamespace, results: Results) -> int:
     from tfp_aevb.commands.runtime import start
 
     start()
+    from tfp_aevb.evaluation.codes import open_input
     from tfp_aevb.evaluation.scores import DEFAULT_SAMPLES, Scorer, bound_note, write_scores
-    from tfp_aevb.runs.data import table_input
+    from tfp_aevb.runs.data import array_input, joined, table_input
     from tfp_aevb.runs.finish import load_run, load_run_split
 
     config, run_dir, model = load_run(workdir, options.checkpoint, options.xla)
     weights = config.weights if options.weights is None else options.weights
-    if options.input:
+    if options.input and not is_table:
+        array, _ = open_input(options.input)
+        where, record = f"--input {options.input}", run_dir.read()[1]
+        x = joined(array_input(array, where, config, record, model.allows_missing))
+        weights = None  # refused above where it is given; an array has no columns
+    elif options.input:
         x, _ = table_input(options.input, config, run_dir.read()[1], options, weights)
     else:
         split = options.split or "test"

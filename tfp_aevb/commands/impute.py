@@ -29,8 +29,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "input",
         None,
         ".npy or .npz (array x, and perhaps mask, true where x is observed) of datapoints [N, ...] "
-        "as the likelihood sees them, NaN for what is missing; with --task=noise or "
-        "super_resolution what these left of them; or a table of the run's columns",
+        "as the likelihood sees them (but integers are divided by what the run's were, and "
+        "binarised), NaN for what is missing; with --task=noise or super_resolution what these "
+        "left of them; or a table of the run's columns",
         flag_values=values,
     )
     flags_lib.define_table_rules(values)
@@ -117,7 +118,10 @@ def run(options: SimpleNamespace, results: Results) -> int:
     if is_table:
         return _impute_table(options, config, run_dir.read()[1], model, output, results)
     if options.input:
-        y, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
+        record = run_dir.read()[1]
+        x, mask = _read_input(Path(options.input), model.event_shape if not options.task else None)
+        hidden = mask is not None and mask.shape == x.shape and mask.dtype == bool
+        y = _as_seen(np.where(mask, x, 0) if hidden else x, options, config, record)
         channel = imputation.task_channel(options.task, shape, **task) if options.task else None
     else:
         dataset = load_run_data(config, run_dir, options.data_dir)
@@ -209,6 +213,31 @@ def _read_input(path: Path, event_shape: tuple[int, ...] | None) -> tuple[Any, A
         if mask is not None and mask.size == x.size:
             mask = mask.reshape(x.shape)
     return x, mask
+
+
+def _as_seen(x: Any, options: SimpleNamespace, config: Any, record: dict[str, Any]) -> Any:
+    """Returns x as the likelihood sees it, which floats are: integers are scaled and binarised.
+
+    What a task left of datapoints is scaled alone.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from tfp_aevb.data.observations import read_values
+    from tfp_aevb.runs.data import array_input, joined
+    from tfp_aevb.utils.seeds import as_seed
+
+    where = f"--input {options.input}"
+    if x.dtype.kind not in "buif" or x.ndim < 2 or not x.size:
+        return x  # refused where it is used
+    if options.task:
+        return x / np.float32(record.get("scale", 1.0)) if x.dtype.kind in "ui" else x
+    found = joined(array_input(x, where, config, record, allow_missing=True))
+    if x.dtype.kind not in "ui":
+        return x
+    seed = as_seed(options.seed)
+    values = read_values(tf.constant(found.x), found.scale, found.dynamic_binarization, seed)
+    return values.numpy().reshape(x.shape)
 
 
 def _draw(arrays: dict[str, Any], shape: tuple[int, ...], model: Any, path: Path) -> Path:

@@ -20,19 +20,23 @@ _NPZ_NAMES = {
     for split, aliases in _ALIASES.items()
     for alias in aliases
     for prefix in ("", "x_", "labels_", "y_")
-}
+} | {"x": ("train", "examples"), "labels": ("train", "labels"), "y": ("train", "labels")}
 
 
-def load_file(name: str, allow_missing: bool = False, weights: str | None = None) -> splits.RawData:
+def load_file(
+    name: str, allow_missing: bool = False, pixels: bool = True, weights: str | None = None
+) -> splits.RawData:
     """Reads a .npy file (one array, to be split) or a .npz file (arrays named for splits).
 
-    A .npz file holds `train` (or `x_train`), and may hold `validation`, `test` (or `x_val`,
-    `x_test`) and labels (`labels_train` or `y_train`, and so on). Missing splits are taken
+    A .npz file holds `train` (or `x_train`, or `x`), and may hold `validation`, `test` (or `x_val`,
+    `x_test`) and labels (`labels_train` or `y_train`, and so on;
+    `labels` or `y` beside `x`). Missing splits are taken
     from the train split by the fixed rule.
 
     Args:
         name: path of the file.
         allow_missing: accept NaN, for what is missing.
+        pixels: whether integers are pixels, not counts or codes.
         weights: of a .npz file, the name of arrays `NAME_train` (or `NAME`), `NAME_validation` and
             `NAME_test` that say how often each example counts; one for each split in the file.
 
@@ -50,16 +54,19 @@ def load_file(name: str, allow_missing: bool = False, weights: str | None = None
         found = {"examples": {"train": npy.read_file(path, where)}}
     else:
         found = _read_npz(path, where, weights)
-    pixels, labels = found["examples"], found.get("labels", {})
-    if weights and set(found.get("weights", {})) != set(pixels):
+    given_arrays, labels = found["examples"], found.get("labels", {})
+    if weights and set(found.get("weights", {})) != set(given_arrays):
         raise ValueError(
-            f"{where} must hold weights for each of its splits {sorted(pixels)}, as arrays "
+            f"{where} must hold weights for each of its splits {sorted(given_arrays)}, as arrays "
             f"{weights}_train and so on; it has them for {sorted(found.get('weights', {}))}"
         )
 
     compact = {
-        key: arrays.compact_array(x, f"{where}, {key}", allow_missing) for key, x in pixels.items()
+        key: arrays.compact_array(x, f"{where}, {key}", allow_missing, pixels)
+        for key, x in given_arrays.items()
     }
+    if not pixels and len({x.dtype for x in compact.values()}) > 1:  # counts below 256 in one split
+        compact = {key: x.astype(np.float32) for key, x in compact.items()}
     shape = compact["train"].shape[1:]
     given = {}
     for key, x in compact.items():
@@ -116,11 +123,12 @@ def _check_names(where: str, known: Mapping[str, tuple[str, str]]) -> Callable[[
     """Returns what refuses an archive by its arrays' names, before any is read."""
 
     def check(names: list[str]) -> None:
-        if set(names) - set(known) or not {"train", "x_train"} & set(names):
+        if set(names) - set(known) or not {"train", "x_train", "x"} & set(names):
             raise ValueError(
                 f"{where} holds arrays {sorted(names)}; expected `train` and optionally "
-                f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` "
-                f"(or x_train, y_train, x_val, ...) and no others but those that --weights names"
+                f"`validation`, `test`, `labels_train`, `labels_validation`, `labels_test` (or "
+                f"x_train, y_train, x_val, ..., or x and labels) and no others but those that "
+                f"--weights names"
             )
 
     return check

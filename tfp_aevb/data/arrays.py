@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+_WHOLE = 1 << 24  # float32 holds all integers up to it
+
 
 def one_line(error: BaseException, limit: int = 400) -> str:
     """The text of another library's error on one line of at most `limit` characters."""
@@ -30,17 +32,20 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
         )
 
 
-def compact_array(array: np.ndarray, where: str, allow_missing: bool = False) -> np.ndarray:
-    """`array` [N, ...] as uint8 (integers) or float32 (floats).
+def compact_array(
+    array: np.ndarray, where: str, allow_missing: bool = False, pixels: bool = True
+) -> np.ndarray:
+    """`array` [N, ...] as uint8 (integers from 0 to 255) or float32 (floats, larger counts).
 
     Args:
         array: one example a row.
         where: what an error message starts with.
         allow_missing: accept NaN, for what is missing.
+        pixels: whether integers are pixels, of 8 bits; counts and codes may be larger.
 
     Raises:
         ValueError: the array is empty, has fewer than two axes, holds NaN or infinity, or
-            integers outside 0 to 255.
+            integers outside 0 to 255, or that float32 does not hold.
     """
     check_dtype(array.dtype, where)
     if array.ndim < 2:
@@ -65,6 +70,13 @@ def compact_array(array: np.ndarray, where: str, allow_missing: bool = False) ->
             )
         return compact
     low, high = int(array.min()), int(array.max())
+    if not pixels and (low < 0 or high > 255):
+        if max(-low, high) <= _WHOLE:
+            return array.astype(np.float32)
+        raise ValueError(
+            f"{where}: integers run from {low} to {high}, which float32 does not hold; "
+            f"expected {-_WHOLE} to {_WHOLE}"
+        )
     if low < 0 or high > 255:
         raise ValueError(
             f"{where}: integers run from {low} to {high}; "

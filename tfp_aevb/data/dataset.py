@@ -197,7 +197,7 @@ def load_dataset(
     elif name == "mnist_5k":
         raw = embedded.load_mnist_5k()
     elif is_file:
-        raw = files.load_file(name, allow_missing, weights)
+        raw = files.load_file(name, allow_missing, pixels, weights)
     elif is_table:
         table = tables.load_table(name, columns, table_form or Form(), weights)
         dataset = _finish(name, table.data, binarize, int(binarize_seed), False, weights)
@@ -219,7 +219,11 @@ def load_dataset(
     else:
         raw = tfds_sets.load_tfds(name, data_dir)
     dataset = _finish(name, raw, binarize, int(binarize_seed), pixels, weights)
-    return dataclasses.replace(dataset, allow_missing=allow_missing)
+    notes = dataset.notes
+    if is_file:
+        scale = dataset.record["scale"]
+        notes = (_scale_note(raw.splits["train"].x, scale, pixels), *notes)
+    return dataclasses.replace(dataset, allow_missing=allow_missing, notes=notes)
 
 
 def _finish(
@@ -239,8 +243,14 @@ def _finish(
         )
         for index, (key, split) in enumerate((key, raw.splits[key]) for key in splits.SPLIT_NAMES)
     }
+    if method == "threshold" and not done["train"].x.any():
+        raise ValueError(
+            f"`binarize` is 'threshold', which makes all training values 0: the largest is "
+            f"{raw.splits['train'].x.max():g} of {scale:g}; rescale them, e.g. as floats in [0, 1]"
+        )
     record: dict[str, Any] = {
         "source": raw.source,
+        "scale": scale,
         "split_rule": raw.split_rule,
         "split_seed": splits.SPLIT_SEED,
         "split_sizes": {key: len(split.x) for key, split in done.items()},
@@ -314,6 +324,15 @@ def _weights_record(name: str, parts: Mapping[str, Split]) -> dict[str, Any]:
         "total_train": float(np.asarray(parts["train"].weights).sum()),
         "sha256": {key: _sha256(np.asarray(split.weights)) for key, split in parts.items()},
     }
+
+
+def _scale_note(x: np.ndarray, scale: float, pixels: bool) -> str:
+    """Returns a line on how the values of a file are read."""
+    if x.dtype != np.uint8:
+        return "values: as they are"
+    if scale != 1.0:
+        return f"values: integers from 0 to {x.max()}, read as pixels: divided by {scale:g}"
+    return f"values: {'zeros and ones' if pixels else 'counts or codes'}, as they are"
 
 
 def _sha256(x: np.ndarray) -> str:

@@ -19,6 +19,7 @@ from tfp_aevb.utils.files import write_atomically
 from tfp_aevb.utils.seeds import step_seeds
 
 BATCH = 500
+_NO_PIXEL = 10.0  # grey values with noise are below
 
 
 class Codes(NamedTuple):
@@ -111,12 +112,17 @@ def open_input(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def input_parts(
-    x: np.ndarray, binarize: str, where: str, allow_missing: bool = False, pixels: bool = True
+    x: np.ndarray,
+    binarize: str,
+    where: str,
+    allow_missing: bool = False,
+    pixels: bool = True,
+    scale: float | None = None,
 ) -> Iterator[Observations]:
     """Yields a user's array in parts, scaled and binarised as a run's own data are.
 
-    Integers are pixels of 8 bits if one is above 1. Static binarisation is a draw as dynamic is,
-    made once.
+    Integers are divided by the run's divisor; floats are as the likelihood sees them. Static
+    binarisation is a draw as dynamic is, made once.
 
     Args:
         x: [N, ...]; may be memory-mapped.
@@ -124,27 +130,45 @@ def input_parts(
         where: what an error message starts with.
         allow_missing: accept NaN, for what is missing.
         pixels: whether integers may be pixels, divided by 255; counts and codes are not.
+        scale: what the run divides integers by; `None` of a run that did not record it: they are
+            pixels of 8 bits then if one is above 1.
 
     Raises:
-        ValueError: if the values are not finite numbers, or integers outside 0 to 255.
+        ValueError: if the values are not finite numbers, integers outside 0 to 255 that are to be
+            pixels, or floats far above 1 where the run's data are pixels; or if they are binarised
+            already, as integers that are to be divided.
     """
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(x), 10 * BATCH):
             piece = np.asarray(x[start : start + 10 * BATCH])
-            piece = compact_array(piece, where, allow_missing)
+            piece = compact_array(piece, where, allow_missing, pixels)
+            if scale == 255.0 and piece.dtype != np.uint8 and (piece > _NO_PIXEL).any():
+                raise ValueError(
+                    f"{where}: floats up to {np.nanmax(piece):g}, and the run's data are integers "
+                    "divided by 255; save integers, or floats divided by 255"
+                )
             yield piece.reshape(len(piece), -1)
 
-    pixels = pixels and x.dtype.kind in "ui" and any(int(piece.max()) > 1 for piece in pieces())
-    scale = 255.0 if pixels else 1.0
+    if x.dtype.kind not in "ui":
+        divisor = 1.0
+    elif scale == 255.0 and binarize != "none" and max(int(part.max()) for part in pieces()) == 1:
+        raise ValueError(
+            f"{where}: integers 0 and 1, and the run's data were pixels from 0 to 255, which it "
+            "binarised; save what is binarised already as bool or floats"
+        )
+    elif scale is None:
+        divisor = 255.0 if pixels and any(int(piece.max()) > 1 for piece in pieces()) else 1.0
+    else:
+        divisor = scale
     for piece in pieces():
         if binarize == "threshold":
-            piece = binarize_pixels(piece, scale, binarize)
+            piece = binarize_pixels(piece, divisor, binarize)
             yield Observations(piece, allow_missing=allow_missing)
         else:
             drawn = binarize in ("static", "dynamic")
             yield Observations(
-                piece, scale=scale, dynamic_binarization=drawn, allow_missing=allow_missing
+                piece, scale=divisor, dynamic_binarization=drawn, allow_missing=allow_missing
             )
 
 

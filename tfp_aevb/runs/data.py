@@ -17,7 +17,9 @@ from tfp_aevb.data.observations import Observations, read_values
 from tfp_aevb.data.table_files import Cells, read_cells
 from tfp_aevb.data.tables import Others, encode, split_weights
 from tfp_aevb.data.tfds_stream import train_in_order
+from tfp_aevb.evaluation.codes import input_parts
 from tfp_aevb.runs.settings.config import TrainConfig
+from tfp_aevb.utils.progress import say
 from tfp_aevb.utils.seeds import as_seed
 
 
@@ -165,6 +167,48 @@ def table_input(
     return Observations(x, allow_missing=True, weights=counts), cells
 
 
+def array_input(
+    x: np.ndarray, where: str, config: TrainConfig, record: dict[str, Any], allow_missing: bool
+) -> Iterator[Observations]:
+    """Yields an array [N, ...] of a verb's --input in parts, read as the run's own data were.
+
+    Args:
+        x: the array; integers are divided by what the run's were, floats are as the likelihood
+            sees them.
+        where: what an error message starts with.
+        config: the settings of the run.
+        record: of its data.
+        allow_missing: accept NaN.
+
+    Raises:
+        ValueError: if the run was trained on a table, or the values are not of its support.
+    """
+    if "columns" in record:
+        raise ValueError(f"{where} is an array, and the run was trained on a table; give a table")
+    scale = record.get("scale")
+    binarize = config.binarize or "none"
+    parts = input_parts(x, binarize, where, allow_missing, config.reads_pixels, scale)
+    for place, part in enumerate(parts):
+        try:
+            part.check_support(config.support)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if not place and x.dtype.kind in "ui" and scale not in (None, 1.0):
+            say(f"{where}: integers are divided by {scale:g}, as the run's data")
+        yield part
+
+
+def joined(parts: Iterator[Observations]) -> Observations:
+    """Returns parts of one array as one."""
+    found = list(parts)
+    return Observations(
+        np.concatenate([part.x for part in found]),
+        scale=found[0].scale,
+        dynamic_binarization=found[0].dynamic_binarization,
+        allow_missing=found[0].allow_missing,
+    )
+
+
 def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray:
     """Returns the first `count` datapoints as the likelihood sees them, float32, for pictures."""
     x = read_values(
@@ -178,8 +222,9 @@ def as_seen(split: Split, dataset: Dataset, count: int, seed: int) -> np.ndarray
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
     """The record without where the data came from: the same data may lie elsewhere."""
-    # How numbers are written does not change them.
-    return {k: value for k, value in record.items() if k not in ("source", "number_marks")}
+    # How numbers are written does not change them; earlier versions did not record the scale.
+    left_out = ("source", "number_marks", "scale")
+    return {k: value for k, value in record.items() if k not in left_out}
 
 
 def _is_drawn_at_each_use(dataset: Dataset) -> bool:
