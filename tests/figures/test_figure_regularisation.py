@@ -70,7 +70,7 @@ def test_the_two_latents_of_largest_variance_are_shown_in_their_order() -> None:
     model = model._replace(codes=model.codes * [0.1, 2.0, 0.5, 9.0])
     axis = latent_spaces_figure([model], STARTS, ENDS).axes[0]
     np.testing.assert_array_equal(axis.collections[0].get_offsets(), model.codes[:, [1, 3]])
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("$z_{2}$", "$z_{4}$")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("$z_{1}$", "$z_{3}$")
 
 
 def test_without_a_prior_there_is_no_circle() -> None:
