@@ -82,7 +82,7 @@ def test_encode_does_not_divide_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.run
-def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) -> None:
+def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path, capsys) -> None:
     config, run, model = load_run(trained)
     x = load_run_split(config, run, "test").x.reshape(-1, 4, 5)
     np.save(tmp_path / "x.npy", x)
@@ -97,8 +97,13 @@ def test_encode_reads_a_file_as_the_run_s_data(trained: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(npz[name], split[name])
     assert "labels" not in npy
     np.testing.assert_array_equal(npz["labels"], np.arange(len(x)))
-    np.save(tmp_path / "binary.npy", (x > 127).astype(np.uint8))
+    np.save(tmp_path / "binary.npy", x > 127)
+    np.save(tmp_path / "bytes.npy", (x > 127).astype(np.uint8))
     arguments = (f"--workdir={trained}", f"--output={outputs[0]}")
+    # Black pictures, or binarised ones? They are not guessed at.
+    capsys.readouterr()
+    dark = f"--input={tmp_path / 'bytes.npy'}"
+    assert_refused(capsys, "encode", *arguments, dark, naming=("0 and 1", "save", "bool"))
     assert command("encode", *arguments, f"--input={tmp_path / 'binary.npy'}") == 0
     binary = (x.reshape(len(x), -1) > 127).astype(np.float32)
     np.testing.assert_allclose(

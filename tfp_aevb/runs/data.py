@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,10 +182,17 @@ def array_input(
         allow_missing: accept NaN.
 
     Raises:
-        ValueError: if the run was trained on a table, or the values are not of its support.
+        ValueError: if the run was trained on a table, or the datapoints are not of its shape or
+            the values not of its support.
     """
     if "columns" in record:
         raise ValueError(f"{where} is an array, and the run was trained on a table; give a table")
+    size = math.prod(x.shape[1:])
+    if [size] != record["event_shape"]:
+        raise ValueError(
+            f"{where}: the model's datapoints have shape {record['event_shape']}, got [{size}]; "
+            "reshape the data to [N, ...event]"
+        )
     scale = record.get("scale")
     binarize = config.binarize or "none"
     parts = input_parts(x, binarize, where, allow_missing, config.reads_pixels, scale)
