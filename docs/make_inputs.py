@@ -1,25 +1,23 @@
-"""Writes "What a user gives" into docs/reliability.md: `python docs/make_inputs.py`.
+"""Writes docs/what_a_user_gives.md: `python docs/make_inputs.py`.
 
 The rows are those that `tests/test_what_users_give.py` tries. It needs a checkout.
 """
 
 import importlib
+import itertools
 from pathlib import Path
 
 from tests.gives.table import Row, Table
 
-PAGE = Path(__file__).with_name("reliability.md")
-MODULES = ("data", "draws", "objectives", "models", "parts", "verbs")
-BEGIN, END = "<!-- what a user gives -->\n", "<!-- end of what a user gives -->\n"
-HEAD = """
-Written by `python docs/make_inputs.py` from `tests/gives/`, whose rows
-`tests/test_what_users_give.py` tries one by one: what is given changes the result (used), or has
-that of another way (used, as ...), or is refused by a line that begins so. The test fails if a
-function gains an argument that is in no row. A flag of a verb is used if the verb's source reads
-it.
+PAGE = Path(__file__).with_name("what_a_user_gives.md")
+MODULES = ["data", "scores", "draws", "objectives", "models", "joints", "beside", "parts", "verbs"]
+HEAD = """# What a user gives
 
-| given to | argument | what | outcome |
-|---|---|---|---|
+Written by `python docs/make_inputs.py` from `tests/gives/`. The test
+`tests/test_what_users_give.py` tries each row: what is given changes the result ("used"), or has
+the same result as another way ("used, as ..."), or is refused by a line that begins so. The test
+fails if a function gains an argument that is in no row. A flag of a verb counts as used if the
+source of the verb reads it; what it does is tested with the verb.
 """
 
 
@@ -30,19 +28,20 @@ def tables() -> list[Table]:
     return Table.everything
 
 
-def with_table(text: str) -> str:
+def page() -> str:
     """Returns the page's text with the rows of today in it."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + HEAD + "".join(_lines()) + END + rest.partition(END)[2]
+    rows = [row for table in tables() for row in table.rows]
+    sections = itertools.groupby(rows, lambda row: row.function)
+    return HEAD + "".join(_section(function, list(of_it)) for function, of_it in sections)
 
 
-def _lines() -> list[str]:
-    lines: dict[str, None] = {}
-    for table in tables():
-        for row in table.rows:
-            cells = (f"`{row.function}`", _code(row.argument), row.given, _outcome(row))
-            lines["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"] = None
-    return list(lines)
+def _section(function: str, rows: list[Row]) -> str:
+    lines: dict[str, None] = {}  # each once
+    for row in rows:
+        cells = (_code(row.argument), row.given, _outcome(row))
+        lines["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"] = None
+    head = f"\n## {function}\n\n| argument | what | outcome |\n|---|---|---|\n"
+    return head + "".join(lines)
 
 
 def _code(argument: str) -> str:
@@ -60,5 +59,4 @@ def _outcome(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    tables()
-    PAGE.write_text(with_table(PAGE.read_text()))
+    PAGE.write_text(page())

@@ -9,6 +9,7 @@
 any nest. A row that gives nothing else compares with what comes of no arguments at all.
 """
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -79,6 +80,7 @@ class Table:
 
     def refuses(self, argument: str, given: str, what: Given, line: str) -> None:
         """Adds a row of what is refused by a line that begins so."""
+        assert line
         self._add(argument, given, "refused", line, lambda: self._of(what))
 
     def warns(self, argument: str, given: str, what: Given, line: str) -> None:
@@ -157,6 +159,17 @@ def _same(a: Any, b: Any) -> bool:
     if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         return bool(np.array_equal(x, y))
     return x.shape == y.shape and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """Runs functions as Python, which is quicker than to compile so little."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def fresh(make: Callable[[], tf_keras.Model], known: dict[str, Any], key: str) -> tf_keras.Model:
