@@ -3,14 +3,25 @@
 The rows are in `tests/gives/`; `python docs/make_inputs.py` writes them into a page.
 """
 
+import inspect
+
 import pytest
 
 from docs.make_inputs import PAGE, page, tables
 from tests.gives.table import ERRORS, Row, Table, alike
+from tfp_aevb import AEVB, layers, objectives
+from tfp_aevb.commands.main import VERBS
 
-# Of what is not tried at each run of the tests: all layers, and these.
+METHODS = (
+    *("compile", "fit", "evaluate", "predict"),
+    *("train_on_batch", "test_on_batch", "predict_on_batch"),
+    *("elbo", "encode", "decode", "reconstruct", "sample", "sample_with_latents"),
+)
+
+# Tables that are not tried at each run of the tests; and those of the layers.
 SLOW = {
-    *("AblatedAEVB", "AEVBTransformer", "FullVB", "JointAEVB", "MonteCarloEM", "WakeSleep"),
+    *("compile", "train_on_batch", "test_on_batch", "EarlyStopping", "AEVBTransformer"),
+    *("AEVB", "AblatedAEVB", "FullVB", "JointAEVB", "MonteCarloEM", "WakeSleep"),
     *("annealed_log_prob", "hmc_log_prob", "impute", "sample_posterior"),
 }
 
@@ -52,6 +63,17 @@ def test_every_argument_is_in_a_row() -> None:
         "add rows to tests/gives/ that try these arguments (to gives/verbs.py an example of a "
         "flag), and run `python docs/make_inputs.py`"
     )
+
+
+def test_every_public_function_has_a_table() -> None:
+    known = {table.target for table in tables()}
+    functions = {getattr(objectives, name) for name in objectives.__all__}
+    public = {function for function in functions if inspect.isfunction(function)}
+    public |= {getattr(layers, name) for name in layers.__all__}
+    public |= {getattr(AEVB, name) for name in METHODS}
+    assert public - known == set()
+    verbs = {table.function.removeprefix("verb ") for table in tables()}
+    assert set(VERBS) - verbs == set()
 
 
 def test_the_page_has_the_table() -> None:

@@ -1,5 +1,6 @@
 """What a user gives to `JointAEVB`."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,49 @@ structured.refuses(
     "`divergence` has no effect with objective",
 )
 structured.without = {"prior", "decoder"}  # parts of the joint
+
+
+@functools.cache
+def of_two_parts() -> JointAEVB:
+    """A model of two observed parts, x [2] and u [1]."""
+    made = JointAEVB(joint(), q_of("b", "z"), observed=["x", "u"])
+    made.compile(SGD(0.05), run_eagerly=True)
+    return made
+
+
+def scored(x: Any = ROWS) -> Any:
+    return of_two_parts().evaluate(x, verbose=0)
+
+
+PARTS = {"x": ROWS[:, :2], "u": ROWS[:, 2:]}
+by_name = Table("JointAEVB.evaluate", scored, scored)
+by_name.agrees("x", "a dict of arrays by name", {"x": PARTS}, like="the columns in stated order")
+by_name.agrees(
+    "x", "a dict in another order", {"x": dict(reversed(PARTS.items()))}, like="the first"
+)
+by_name.agrees(
+    "x",
+    "a dataset of dicts",
+    lambda: {"x": tf.data.Dataset.from_tensor_slices(PARTS).batch(4)},
+    like="a dict",
+)
+by_name.differs("x", "columns in another order", {"x": ROWS[:, [2, 0, 1]]})
+by_name.refuses(
+    "x",
+    "a dict that lacks a part",
+    {"x": {"x": ROWS[:, :2]}},
+    "`x` must have the parts ['x', 'u']: 'u'",
+)
+by_name.refuses(
+    "x",
+    "a dict with a further part",
+    {"x": {**PARTS, "v": ROWS}},
+    "`x` must have the parts ['x', 'u']: 'v'",
+)
+by_name.refuses("x", "another width", {"x": ROWS[:, :2]}, "a row of this model has 3 numbers")
+by_name.refuses(
+    "x",
+    "parts of other lengths",
+    {"x": {**PARTS, "u": ROWS[:2, 2:]}},
+    "the parts must have as many rows",
+)

@@ -91,6 +91,17 @@ for name, function in FUNCTIONS.items():
         )
         table.refuses("divergence", "another text", {"divergence": "far"}, "`divergence` must be")
 
+chosen = Table(
+    "objectives.as_objective",
+    objectives.as_objective,
+    lambda **o: repr(objectives.as_objective(**{"objective": "renyi", **o})),
+)
+chosen.differs("objective", "'iwae'", {"objective": "iwae"})
+chosen.agrees("objective", "an objective", {"objective": objectives.Renyi()}, like="its shorthand")
+chosen.refuses("objective", "another text", {"objective": "far"}, "`objective` must be one of")
+chosen.refuses("objective", "a number", {"objective": 3}, "`objective` must be one of")
+chosen.differs("options", "`alpha=0.2`", {"alpha": 0.2})
+chosen.refuses("options", "`colour=3`", {"colour": 3}, "`colour` has no effect with objective")
 analytic = Table(
     "objectives.analytic_kl",
     objectives.analytic_kl,

@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.gives.data import GAPS, HALF, Notes, X, add_data, batches, fitted, frame, model, stream
+from tests.gives.data import (
+    GAPS,
+    HALF,
+    SAME_DATA,
+    WRONG_DATA,
+    Notes,
+    X,
+    add_data,
+    batches,
+    fitted,
+    frame,
+    model,
+    stream,
+)
 from tests.gives.table import Table
 from tfp_aevb import AEVB, Observations
 
@@ -90,6 +103,42 @@ predict.differs(
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     predict.refuses(name, "2, beside an array", {name: 2}, f"`{name}` is for Keras")
 predict.refuses("kwargs", "`colour=3`", {"colour": 3}, "Model.predict() got an unexpected")
+
+
+def of_batches(name: str) -> Any:
+    """Calls a method of one batch twice, the second time with what a row gives."""
+
+    def call(x: Any = X, **options: Any) -> Any:
+        called = model()
+        getattr(called, name)(1 - X)
+        found = getattr(called, name)(x, **options)
+        return found, [variable.numpy() for variable in called.trainable_variables]
+
+    return call
+
+
+for name in ("train_on_batch", "test_on_batch"):
+    one_batch = Table(name, getattr(AEVB, name), of_batches(name))
+    for given, make in SAME_DATA.items():
+        one_batch.agrees("x", given, lambda make=make: {"x": make()})
+    for given, (value, line) in WRONG_DATA.items():
+        one_batch.refuses("x", given, {"x": value}, line)
+    one_batch.agrees("y", "`x` itself", {"y": X})
+    one_batch.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
+    one_batch.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
+    one_batch.refuses("sample_weight", "-1", {"sample_weight": -HALF}, "weights must be")
+    one_batch.differs("reset_metrics", "False", {"reset_metrics": False})
+    one_batch.differs("return_dict", "True", {"return_dict": True})
+    if name == "train_on_batch":
+        one_batch.refuses(
+            "class_weight", "anything", {"class_weight": {0: 1.0}}, "`class_weight` has no"
+        )
+predict_batch = Table(
+    "predict_on_batch", AEVB.predict_on_batch, lambda x=X: model().predict_on_batch(x)
+)
+predict_batch.agrees("x", "a DataFrame", lambda: {"x": frame()})
+predict_batch.differs("x", "other rows", {"x": 1 - X})
+predict_batch.refuses("x", "another width", {"x": X[:, :5]}, "`x` must have shape [B, 6]")
 
 observations = Table(
     "Observations", Observations, lambda **options: fitted(Observations(**{"x": X, **options}))

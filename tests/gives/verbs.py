@@ -197,7 +197,7 @@ def _name(example: str) -> str:
 
 def add(verb: str) -> None:
     """Adds a row for each flag of a verb, and for what is refused."""
-    table = Table(verb, lambda: None, lambda **_: "")
+    table = Table(f"verb {verb}", lambda: None, lambda **_: "")
     table.has(*(f"--{name}" for name in flags_of(verb)))
     read = read_by(verb)
     for name, example in examples_of(verb).items():
@@ -205,14 +205,14 @@ def add(verb: str) -> None:
             continue
         is_read = name in read
         table.rows.append(
-            Row(verb, f"--{name}", f"`{example}`", "used", "",
+            Row(table.function, f"--{name}", f"`{example}`", "used", "",
                 lambda example=example, is_read=is_read: (parsed(verb, example) and is_read, False))
         )  # fmt: skip
     wrong = [*REFUSED[verb], ("an unknown flag", "--colour=3", "unknown flag --colour")]
     for argument, flags, line in wrong:
         shown = " ".join(flag for flag in flags.split() if flag != "--workdir=w") or "nothing"
         table.rows.append(
-            Row(verb, argument, f"`{shown}`", "refused", line,
+            Row(table.function, argument, f"`{shown}`", "refused", line,
                 lambda flags=flags: refused(verb, flags))
         )  # fmt: skip
 
