@@ -58,16 +58,16 @@ def test_what_is_given_is_used_or_refused_in_a_line(table: Table) -> None:
 
 
 def test_every_argument_is_in_a_row() -> None:
-    missing = {table.function: table.missing() for table in tables()}
-    assert {name: found for name, found in missing.items() if found} == {}, (
-        "add rows to tests/gives/ that try these arguments (to gives/verbs.py an example of a "
-        "flag), and run `python docs/make_inputs.py`"
+    missing = {table.function: sorted(table.missing()) for table in tables() if table.missing()}
+    assert not missing, (
+        f"{missing}: add rows to tests/gives/ that try these (for a flag an example in verbs.py), "
+        "then run `python -m docs.make_inputs`"
     )
 
 
 def test_every_public_function_has_a_table() -> None:
     known = {table.target for table in tables()}
-    functions = {getattr(objectives, name) for name in objectives.__all__}
+    functions = (getattr(objectives, name) for name in objectives.__all__)
     public = {function for function in functions if inspect.isfunction(function)}
     public |= {getattr(layers, name) for name in layers.__all__}
     public |= {getattr(AEVB, name) for name in METHODS}

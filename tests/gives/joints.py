@@ -119,9 +119,18 @@ structured.refuses("kwargs", "`colour=3`", {"colour": 3}, UNKNOWN)
 structured.differs("num_samples", "3", {"num_samples": 3}, {"num_samples": 1})
 structured.refuses("num_samples", "0", {"num_samples": 0}, "`num_samples` must be a whole number")
 structured.differs("seed", "1", {"seed": 1}, {"seed": 0})
-for name, value in {"kl_weight": 2.0, "kl_warmup_steps": 5, "free_bits": 3.0}.items():
+for name, value in {"kl_weight": 2.0, "kl_warmup_steps": 5}.items():
     structured.differs(name, f"{value:g}", {name: value}, {"seed": 0})
     structured.refuses(name, "-1", {name: -1}, f"`{name}` must be at least 0")
+structured.refuses(
+    "free_bits", "3, of 'sgvb_a'", {"free_bits": 3.0}, "`free_bits` needs the KL in closed form"
+)
+structured.refuses(
+    "free_bits",
+    "3, of 'sgvb_b' and several latents",
+    {"objective": "sgvb_b", "free_bits": 3.0},
+    "objective 'sgvb_b' needs a closed-form KL",
+)
 structured.differs("parameter_prior", "'normal'", {"parameter_prior": "normal"}, {"seed": 0})
 structured.differs(
     "renyi_alpha", "0.2, of 'renyi'", {**RENYI, "renyi_alpha": 0.2}, {**RENYI, "seed": 0}
@@ -134,7 +143,7 @@ structured.refuses(
 )
 structured.differs(
     "divergence",
-    "'kl_reverse', of 'fDIVERGENCE'",
+    "'kl_reverse', of 'f_divergence'",
     {**DIVERGENCE, "divergence": "kl_reverse"},
     {**DIVERGENCE, "seed": 0},
 )

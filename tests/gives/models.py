@@ -65,7 +65,9 @@ def add_parts(table: Table, *, has_encoder: bool = True, needs_layer: str = "") 
     """Adds the rows of the parts of a model."""
     table.differs("prior", "a `tfd.Distribution`", lambda: {"prior": wide()})
     for name in ("prior", "decoder", *(["encoder"] if has_encoder else [])):
-        table.refuses(name, "a number", {name: 3}, f"the {name} must be a layer or a function")
+        line = needs_layer if name == "decoder" else ""
+        line = line or f"the {name} must be a layer or a function"
+        table.refuses(name, "a number", {name: 3}, line)
     table.differs("decoder", "another layer", lambda: {"decoder": decoder(5)})
     table.refuses(
         "decoder",
@@ -124,10 +126,10 @@ aevb.refuses(
     {"renyi_alpha": 0.2},
     "`alpha` has no effect with objective",
 )
-DIVERGENCE = {"objective": "fDIVERGENCE", "num_samples": 3}
+DIVERGENCE = {"objective": "f_divergence", "num_samples": 3}
 aevb.differs(
     "divergence",
-    "'kl_reverse', of 'fDIVERGENCE'",
+    "'kl_reverse', of 'f_divergence'",
     {**DIVERGENCE, "divergence": "kl_reverse"},
     DIVERGENCE,
 )

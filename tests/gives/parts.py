@@ -158,7 +158,7 @@ def add(name: str) -> None:
                 {argument: 2},
                 "tfp_aevb.layers.likelihoods.Likelihood.__init__() got",
             )
-        else:
+        elif argument in OTHERS:  # others are found missing
             table.differs(argument, f"{OTHERS[argument]!r:.40}", {argument: OTHERS[argument]})
         for wrong, line in WRONG.get(argument, []):
             table.refuses(argument, repr(wrong), {argument: wrong}, line)
@@ -178,6 +178,7 @@ for each in layers.__all__:
 table_inputs = Layers("TableInputs")
 table_inputs.differs("columns", "others", lambda: {"columns": [*COLUMNS[1:], COLUMNS[0]]})
 observed = Layers("ObservedInputs")
+observed.refuses("kwargs", "`colour=3`", {"colour": 3}, UNKNOWN)
 
 
 def vamp(**options: Any) -> Any:
