@@ -22,7 +22,9 @@ METHODS = (
 SLOW = {
     *("compile", "train_on_batch", "test_on_batch", "EarlyStopping", "AEVBTransformer"),
     *("AEVB", "AblatedAEVB", "FullVB", "JointAEVB", "MonteCarloEM", "WakeSleep"),
-    *("annealed_log_prob", "hmc_log_prob", "impute", "sample_posterior"),
+    *("annealed_log_prob", "hmc_log_prob", "importance_log_prob", "impute", "sample_posterior"),
+    *(f"objectives.{name}" for name in ("doubly_reparameterized", "f_divergence", "renyi")),
+    *(f"objectives.{name}" for name in ("reweighted_wake_sleep", "score_function", "vimco")),
 }
 
 

@@ -59,7 +59,8 @@ class Table:
         self.rows: list[Row] = []
         self.also: set[str] = set()
         self.without: set[str] = set()
-        self._plain: Any = None
+        self._nothing: dict[str, Any] = {}
+        self._known: dict[int, Any] = {}
         Table.everything.append(self)
 
     def differs(self, argument: str, given: str, first: Given, second: Given | None = None) -> None:
@@ -109,11 +110,12 @@ class Table:
         return [str(warning.message) for warning in caught]
 
     def _pair(self, first: Given, second: Given | None) -> tuple[Any, Any]:
-        if second is not None:
+        second = self._nothing if second is None else second
+        if callable(second):
             return self._of(first), self._of(second)
-        if self._plain is None:
-            self._plain = self._of({})
-        return self._of(first), self._plain
+        if id(second) not in self._known:  # rows compare with the same one
+            self._known[id(second)] = self._of(second)
+        return self._of(first), self._known[id(second)]
 
 
 def all_rows() -> Iterator[Row]:
