@@ -22,9 +22,6 @@ def check(verb: str, *arguments: str) -> None:
         ("impute", "--input=x.npy --data_dir=d", "--task=noise --data_dir=d"),
         ("impute", "--input=x.npy --count=10", "--task=noise --count=10"),
         ("impute", "--input=x.npy --rate=0.3", "--input=x.npy --task=noise --rate=0.3"),
-        ("impute", "--method=importance --burn_in=100", "--method=gibbs --burn_in=100"),
-        ("figures", "--format=pdf --dpi=150", "--format=png --dpi=150"),
-        ("diagnose", "--format=svg --dpi=75", "--dpi=75"),
     ],
 )
 def test_a_flag_without_effect_is_refused(

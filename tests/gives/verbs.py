@@ -99,11 +99,6 @@ REFUSED: dict[str, list[tuple[str, str, str]]] = {
         ("--data_dir", "--workdir=w --input=x.npz --data_dir=d", RUN_DATA),
         ("--count", "--workdir=w --input=x.npz --count=3", "--count is for the run's test"),
         ("--rate", "--workdir=w --input=x.npz --rate=0.3", "--rate is for a --task"),
-        (
-            "--burn_in",
-            "--workdir=w --task=noise --method=importance --burn_in=3",
-            "--burn_in is for methods with chains",
-        ),
     ],
     "sample": [
         ("--num", "--workdir=w --num=0", "--num=0"),
@@ -111,7 +106,6 @@ REFUSED: dict[str, list[tuple[str, str, str]]] = {
     ],
     "figures": [
         ("--xla", "--workdir=w --xla", "--xla is for verbs that compile"),
-        ("--dpi", "--workdir=w --format=pdf --dpi=75", "--dpi is for --format=png"),
     ],
     "export": [("--xla", "--workdir=w --xla", "--xla is for verbs that compile")],
     "reproduce": [
@@ -124,7 +118,6 @@ REFUSED: dict[str, list[tuple[str, str, str]]] = {
     ],
     "diagnose": [
         ("--num_draws", "--workdir=w --num_draws=1", "--num_draws=1"),
-        ("--dpi", "--workdir=w --format=pdf --dpi=75", "--dpi is for --format=png"),
     ],
     "represent": [("--output", "--workdir=w --output=x.txt", "--output must end in .csv")],
     "report": [("--output", "--workdir=w --output=x.txt", "--output must end in .html")],

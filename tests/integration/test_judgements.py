@@ -65,7 +65,7 @@ def test_verbs_say_what_their_numbers_are_worth(trained: Path, tmp_path: Path, c
     assert command("evaluate", run, "--estimator=importance", "--num_samples=1", "--noxla") == 0
     assert "With one sample importance sampling is the evidence bound" in capsys.readouterr().out
     output = f"--output={tmp_path / 'x.npz'}"
-    few = ("--method=importance", "--num_samples=10", "--draws=2", "--count=2")
+    few = ("--method=importance", "--num_samples=10", "--burn_in=2", "--draws=2", "--count=2")
     assert command("impute", run, output, "--task=missing_random", *few, "--noxla") == 0
     assert "effective samples: their draws are much the same" in capsys.readouterr().out
 

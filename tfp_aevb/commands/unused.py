@@ -26,12 +26,9 @@ RUN_DATA = Unused(
     lambda options: bool(options.input),
     "the run's own data, which --input takes the place of",
 )
-DOTS = Unused(("dpi",), lambda options: options.format != "png", "--format=png")
 RULES: Mapping[str, tuple[Unused, ...]] = {
     "evaluate": (RUN_DATA,),
     "encode": (RUN_DATA,),
-    "figures": (DOTS,),
-    "diagnose": (DOTS,),
     "impute": (
         RUN_DATA,
         Unused(
@@ -40,11 +37,6 @@ RULES: Mapping[str, tuple[Unused, ...]] = {
             "the run's test datapoints; of --input each is restored",
         ),
         Unused(("rate",), lambda options: not options.task, "a --task"),
-        Unused(
-            ("burn_in",),
-            lambda options: options.method == "importance",
-            "methods with chains, not --method=importance",
-        ),
     ),
 }
 
