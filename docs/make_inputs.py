@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.gives.table import Row, Table
 
 PAGE = Path(__file__).with_name("what_a_user_gives.md")
-MODULES = ("data", "draws", "objectives", "models", "parts", "verbs")
+MODULES = ["data", "scores", "draws", "objectives", "models", "joints", "beside", "parts", "verbs"]
 HEAD = """# What a user gives
 
 Written by `python docs/make_inputs.py` from `tests/gives/`. The test

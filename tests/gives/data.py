@@ -1,4 +1,4 @@
-"""What a user gives to `compile`, `fit`, `evaluate` and `predict`."""
+"""What a user gives to `compile` and `fit`; data of all kinds."""
 
 import contextlib
 import io
@@ -73,20 +73,6 @@ def fitted(x: Any = X, *args: Any, **options: Any) -> Any:
     return weights, sorted(history), list(history.values()), bool(printed.getvalue())
 
 
-def evaluated(x: Any = X, **options: Any) -> Any:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        found = model().evaluate(x, **{"verbose": 0, **options})
-    return found, bool(printed.getvalue())
-
-
-def predicted(x: Any = X, **options: Any) -> Any:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        found = model().predict(x, **{"verbose": 0, **options})
-    return found, bool(printed.getvalue())
-
-
 class Notes(tf_keras.callbacks.Callback):
     """Changes the weights when it is called."""
 
@@ -146,7 +132,7 @@ def add_data(table: Table, *, validation: bool = False) -> None:
     for given, (value, line) in WRONG_DATA.items():
         table.refuses(name, given, {name: value}, line)
     masked = np.ma.masked_array(X, np.isnan(GAPS))
-    table.refuses(name, "a masked array with gaps", {name: masked}, "`x`")
+    table.refuses(name, "a masked array with gaps", {name: masked}, "`x` has NaN (or masked)")
     table.refuses(name, "1e8 + noise in float64", {name: X + 1e8}, "a Bernoulli likelihood needs")
     zeros = np.zeros(20, np.float32)
     table.refuses(
@@ -167,7 +153,9 @@ def add_data(table: Table, *, validation: bool = False) -> None:
         lambda: {name: batches(X, 1 - X)},
         "the target is not the data",
     )
-    table.refuses(name, "a dict", {name: {"x": X}}, "")
+    table.refuses(
+        name, "a dict", {name: {"x": X}}, "`x` is a dict of ['x'], and this model has one"
+    )
 
 
 compile_ = Table("compile", AEVB.compile, lambda **options: _compiled(**options))
@@ -351,101 +339,8 @@ fit.refuses(
     "callbacks",
     "one of Keras 3",
     lambda: {"callbacks": [tf.keras.callbacks.History()]},
-    "a callback",
+    "a callback (History) is of Keras 3",
 )
 for name in ("max_queue_size", "workers", "use_multiprocessing"):
     fit.refuses(name, "2", {name: 2}, f"`{name}` is for Keras")
-fit.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
-
-evaluate = Table("evaluate", AEVB.evaluate, evaluated)
-evaluate.has(
-    "verbose",
-    "sample_weight",
-    "steps",
-    "callbacks",
-    "return_dict",
-    "max_queue_size",
-    "workers",
-    "use_multiprocessing",
-)
-add_data(evaluate)
-evaluate.refuses("x", "a `Stream`", lambda: {"x": stream()}, "a `Stream` is for training alone")
-evaluate.agrees("y", "`x` itself", {"y": X})
-evaluate.refuses("y", "another array", {"y": 1 - X}, "the target is not the data")
-evaluate.agrees(
-    "batch_size",
-    "7, or 20",
-    {"batch_size": 7},
-    {"batch_size": 20},
-    like="any other: noise is a row's own",
-)
-evaluate.refuses("batch_size", "0", {"batch_size": 0}, "`batch_size` must be")
-evaluate.differs("sample_weight", "0 for half of the rows", {"sample_weight": HALF})
-evaluate.differs("steps", "1", {"batch_size": 5, "steps": 1}, {"batch_size": 5})
-evaluate.differs("verbose", "2", {"verbose": 2})
-evaluate.differs(
-    "callbacks", "one that changes the weights", lambda: {"callbacks": [Notes("on_test_begin")]}
-)
-evaluate.differs("return_dict", "True", {"return_dict": True})
-for name in ("max_queue_size", "workers", "use_multiprocessing"):
-    evaluate.refuses(name, "2", {name: 2}, f"`{name}` is for Keras")
-evaluate.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
-
-predict = Table("predict", AEVB.predict, predicted)
-predict.has(
-    "x",
-    "batch_size",
-    "verbose",
-    "steps",
-    "callbacks",
-    "max_queue_size",
-    "workers",
-    "use_multiprocessing",
-)
-predict.agrees("x", "a tensor", {"x": tf.constant(X)})
-predict.agrees("x", "a DataFrame", lambda: {"x": frame()})
-predict.agrees("x", "a dataset of (x, x)", lambda: {"x": batches(X, X)})
-predict.refuses(
-    "x",
-    "a dataset of (x, another target)",
-    lambda: {"x": batches(X, 1 - X)},
-    "the target is not the data",
-)
-predict.refuses("x", "another width", {"x": X[:, :5]}, "`x` must have shape [B, 6]")
-predict.agrees("batch_size", "7", {"batch_size": 7}, like="any other")
-predict.differs("verbose", "2", {"verbose": 2})
-predict.differs("steps", "1", {"batch_size": 5, "steps": 1})
-predict.differs(
-    "callbacks", "one that changes the weights", lambda: {"callbacks": [Notes("on_predict_begin")]}
-)
-for name in ("max_queue_size", "workers", "use_multiprocessing"):
-    predict.refuses(name, "2, beside an array", {name: 2}, f"`{name}` is for Keras")
-predict.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
-
-observations = Table(
-    "Observations", Observations, lambda **options: fitted(Observations(**{"x": X, **options}))
-)
-observations.differs("x", "other rows", {"x": 1 - X})
-observations.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN (or masked) or infinite values")
-observations.differs("weights", "0 for half of the rows", {"weights": HALF})
-observations.refuses("weights", "-1", {"weights": -np.ones(20)}, "weights must be")
-observations.agrees("scale", "255 for 0 and 255", {"x": X * 255, "scale": 255.0})
-observations.refuses("scale", "0", {"scale": 0.0}, "`scale` must be positive and finite")
-observations.differs(
-    "dynamic_binarization",
-    "True, of grey pixels",
-    {"x": np.full_like(X, 0.5), "dynamic_binarization": True},
-)
-observations.refuses(
-    "dynamic_binarization",
-    "True, of values above 1",
-    {"x": X + 1, "dynamic_binarization": True},
-    "",
-)
-observations.refuses(
-    "allow_missing",
-    "True, for a likelihood that does not marginalise",
-    {"x": GAPS, "allow_missing": True},
-    "`x` has NaN values",
-)
-observations.agrees("allow_missing", "True, without gaps", {"allow_missing": True}, like="False")
+fit.refuses("kwargs", "`colour=3`", {"colour": 3}, "Model.fit() got an unexpected keyword")

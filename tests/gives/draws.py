@@ -1,6 +1,7 @@
 """What a user gives to a model's own methods and to the estimators of log p(x)."""
 
 import contextlib
+import functools
 import io
 from typing import Any
 
@@ -10,12 +11,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tests.gives.data import GAPS, X, frame, model
-from tests.gives.table import Table
+from tests.gives.table import Table, eagerly
 from tfp_aevb import AEVB, JointAEVB, evaluation, imputation, layers
 from tfp_aevb.utils import progress
 
 Z = np.array([[0.5, -1.0], [2.0, 0.0], [0.0, 1.0]], np.float32)
-PAIR = tf.constant([0, 1])
 WIDTH = "`x` must have shape [B, 6]"
 
 
@@ -27,26 +27,32 @@ def graph(function: Any) -> Any:
 
 def add_x(table: Table) -> None:
     """Adds the rows of datapoints given to a method."""
-    for given, value in {
-        "a list of lists": X.tolist(),
-        "a DataFrame": frame(),
-        "a tensor": tf.constant(X),
-        "float64": X.astype(np.float64),
-        "int64": X.astype(np.int64),
+    for given, make in {
+        "a list of lists": X.tolist,
+        "a DataFrame": frame,
+        "a tensor": lambda: tf.constant(X),
+        "float64": lambda: X.astype(np.float64),
+        "int64": lambda: X.astype(np.int64),
     }.items():
-        table.agrees("x", given, {"x": value})
+        table.agrees("x", given, lambda make=make: {"x": make()})
     table.differs("x", "other rows", {"x": 1 - X})
     table.refuses("x", "another width", {"x": X[:, :5]}, WIDTH)
     table.refuses("x", "one datapoint without a batch", {"x": X[0]}, "`x` must have")
-    table.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN")
-    table.refuses("x", "text", {"x": np.array([["a"] * 6] * 3)}, "`x`")
+    table.refuses("x", "NaN", {"x": GAPS}, "`x` has NaN (or masked)")
+    table.refuses("x", "text", {"x": np.array([["a"] * 6] * 3)}, "`x` must be an array of numbers")
 
 
 def add_seed(table: Table, in_graph: Any) -> None:
     """Adds the rows of a seed."""
     table.differs("seed", "1, or 2", {"seed": 1}, {"seed": 2})
     table.agrees("seed", "1, twice", {"seed": 1}, {"seed": 1}, like="the first call")
-    table.agrees("seed", "[0, 1]", {"seed": PAIR}, {"seed": np.array([0, 1])}, like="a tensor")
+    table.agrees(
+        "seed",
+        "[0, 1]",
+        lambda: {"seed": tf.constant([0, 1])},
+        {"seed": np.array([0, 1])},
+        like="a tensor",
+    )
     table.differs("seed", "none: fresh each time", {"seed": None}, {"seed": None})
     table.rows.append(
         table.rows[-1]._replace(
@@ -86,7 +92,7 @@ decode = Table("decode", AEVB.decode, lambda **o: model().decode(**{"z": Z, **o}
 decode.differs("z", "other rows", {"z": 1 - Z})
 decode.agrees("z", "a list of lists", {"z": Z.tolist()})
 decode.agrees("z", "float64", {"z": Z.astype(np.float64)})
-decode.agrees("z", "a tensor", {"z": tf.constant(Z)})
+decode.agrees("z", "a tensor", lambda: {"z": tf.constant(Z)})
 decode.refuses("z", "of another width", {"z": Z[:, :1]}, "`z` must have shape")
 
 sample = Table("sample", AEVB.sample, lambda **o: model().sample(**{"num_samples": 8, **o}).numpy())
@@ -101,6 +107,7 @@ add_seed(sample, lambda: model().sample(8))
 add_seed(with_latents, lambda: model().sample_with_latents(8).z)
 
 
+@functools.cache
 def pair() -> JointAEVB:
     """A joint of u, z and x, given u."""
     joint = tfd.JointDistributionNamed(
@@ -117,45 +124,54 @@ def pair() -> JointAEVB:
     return JointAEVB(joint, encoder, observed=["x"], given=["u"])
 
 
+def jointly_drawn(**options: Any) -> np.ndarray:
+    with eagerly():
+        return pair().sample(**{"num_samples": 3, "seed": 1, **options}).numpy()
+
+
 joint_sample = Table(
     "JointAEVB.sample",
     JointAEVB.sample,
-    lambda **o: pair().sample(**{"num_samples": 3, "seed": 1, **o}).numpy(),
+    jointly_drawn,
 )
 add_count(joint_sample, "num_samples", (3, 5), "`num_samples` must be")
 joint_sample.differs("seed", "1, or 2", {"seed": 1}, {"seed": 2})
 joint_sample.differs("given", "u", {"given": {"u": [3.0]}})
-joint_sample.refuses("given", "another part", {"given": {"v": [3.0]}}, "")
+joint_sample.refuses("given", "another part", {"given": {"v": [3.0]}}, "`given` must be a dict of")
 
 # Estimators.
 
-FEW = tf.constant([[0.3, -0.2], [1.0, 0.5]])
-BIAS = tf.Variable([[0.1, 0.4]])
+FEW = np.array([[0.3, -0.2], [1.0, 0.5]], np.float32)
 
 
+@functools.cache
 def line_model(shift: float = 0.0) -> AEVB:
     """A model of two numbers without networks, quick to trace."""
+
+    bias = tf.Variable([[0.1, 0.4]])
 
     def encoder(x: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(0.4 * x[:, :1] + shift, tf.ones([1]))
 
     def decoder(z: tf.Tensor) -> tfd.Distribution:
-        return tfd.Independent(tfd.Normal(z + BIAS, 1.0), 1)
+        return tfd.Independent(tfd.Normal(z + bias, 1.0), 1)
 
     return AEVB(layers.StandardNormalPrior(1), encoder, decoder, objective="sgvb_a")
 
 
-LINE, SHIFTED = line_model(), line_model(0.5)
-
-
 def estimated(function: Any, **plain: Any) -> Any:
     """Calls an estimator."""
-    return lambda **options: function(**{"model": LINE, "x": FEW, "seed": 1, **plain, **options})
+
+    def call(**options: Any) -> Any:
+        with eagerly():
+            return function(**{"model": line_model(), "x": FEW, "seed": 1, **plain, **options})
+
+    return call
 
 
 def add_estimator(table: Table, counts: dict[str, int]) -> None:
     """Adds the rows of an estimator; `counts` are other than its table's own."""
-    table.differs("model", "with another q(z|x)", {"model": SHIFTED})
+    table.differs("model", "with another q(z|x)", lambda: {"model": line_model(0.5)})
     table.differs("x", "other rows", {"x": 1 - FEW})
     table.refuses("x", "another width", {"x": FEW[:, :1]}, "`x` must have shape [B, 2]")
     table.differs("seed", "another", {"seed": 2})
@@ -196,6 +212,7 @@ annealed.differs("step_size", "0.2", {"step_size": 0.2})
 annealed.refuses("step_size", "0", {"step_size": 0.0}, "`step_size` must be")
 
 
+@functools.cache
 def numbers(slope: float = 1.0) -> AEVB:
     """A model of six numbers without networks."""
 
@@ -210,24 +227,24 @@ def numbers(slope: float = 1.0) -> AEVB:
     return made
 
 
-NUMBERS, STEEP = numbers(), numbers(0.5)
-
-
 def imputed(**options: Any) -> Any:
     few = {"y": GAPS[:2], "num_draws": 2, "num_samples": 2, "burn_in": 1, "seed": 0}
-    given = {"model": NUMBERS, **few, "method": "gibbs", **options}
+    given = {"model": numbers(), **few, "method": "gibbs", **options}
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+    way = contextlib.nullcontext() if "jit_compile" in options else eagerly()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said), way:
         patch.setattr(progress, "LOG_SECONDS", 0.0)
         return imputation.impute(**given), bool(said.getvalue())
 
 
 impute = Table("impute", imputation.impute, imputed)
-impute.differs("model", "with other weights", {"model": STEEP})
+impute.differs("model", "with other weights", lambda: {"model": numbers(0.5)})
 impute.differs("y", "other gaps", {"y": np.where(np.arange(6) == 3, np.nan, X[:2])})
-impute.refuses("y", "another width", {"y": GAPS[:2, :5]}, "")
+impute.refuses("y", "another width", {"y": GAPS[:2, :5]}, "the model's datapoints have shape")
 impute.agrees("mask", "where `y` is not NaN", {"y": X[:2], "mask": ~np.isnan(GAPS[:2])}, like="NaN")
-impute.refuses("mask", "of another shape", {"mask": np.ones([2, 5], bool)}, "")
+impute.refuses(
+    "mask", "of another shape", {"mask": np.ones([2, 5], bool)}, "`mask` must be bool of"
+)
 impute.differs(
     "channel",
     "`gaussian_noise(0.2)`",
@@ -242,5 +259,7 @@ for name in ("num_draws", "num_samples"):
 impute.differs("burn_in", "1, or 3", {"burn_in": 1}, {"burn_in": 3})
 impute.refuses("burn_in", "-1", {"burn_in": -1}, "`burn_in` must be at least 0")
 impute.differs("seed", "0, or 1", {"seed": 0}, {"seed": 1})
-impute.differs("jit_compile", "True: other random numbers", {"jit_compile": True})
+impute.differs(
+    "jit_compile", "True: other random numbers", {"jit_compile": True}, {"jit_compile": False}
+)
 impute.differs("progress", "True", {"progress": True})

@@ -11,9 +11,11 @@ from tests.gives.table import Table, parameters
 from tfp_aevb import layers
 
 SIZE = 4
-Z = tf.constant([[0.3, -0.2], [0.4, 0.5]])
-X = tf.constant([[0.0, 1.0, 1.0, 0.0]] * 2)
-IMAGES = tf.reshape(tf.linspace(0.0, 1.0, 32), [2, 4, 4])
+# What Keras says of an argument that it does not know.
+UNKNOWN = "('Keyword argument not understood:', 'colour')"
+Z = np.array([[0.3, -0.2], [0.4, 0.5]], np.float32)
+X = np.array([[0.0, 1.0, 1.0, 0.0]] * 2, np.float32)
+IMAGES = np.linspace(0.0, 1.0, 32, dtype=np.float32).reshape(2, 4, 4)
 ROWS = {
     "BetaLikelihood": [0.2, 0.5, 0.7, 0.9],
     "DiscretizedLogisticLikelihood": [0.0, 1.0, 0.2, 0.4],
@@ -79,7 +81,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "hidden_units": [((5, 0), "`hidden_units` must be whole numbers")],
     "image_shape": [((4,), "`image_shape` must be (H, W) or (H, W, C)")],
     "kind": [("far", "`kind` must be one of")],
-    "latent_dim": [(0, "")],
+    "latent_dim": [(0, "`latent_dim` must be a whole number")],
     "mean": [("cubic", "`mean` must be 'linear' or 'sigmoid'")],
     "num_categories": [(1, "`num_categories` must be")],
     "num_components": [(0, "`num_components` must be")],
@@ -150,14 +152,19 @@ def add(name: str) -> None:
             )
             table.refuses(argument, "a text", {argument: lambda size: "dense"}, "`network` must be")
         elif argument == "params_per_element":
-            table.refuses(argument, "2", {argument: 2}, "")
-        else:
+            table.refuses(
+                argument,
+                "2",
+                {argument: 2},
+                "tfp_aevb.layers.likelihoods.Likelihood.__init__() got",
+            )
+        elif argument in OTHERS:  # others are found missing
             table.differs(argument, f"{OTHERS[argument]!r:.40}", {argument: OTHERS[argument]})
         for wrong, line in WRONG.get(argument, []):
             table.refuses(argument, repr(wrong), {argument: wrong}, line)
     if not name.endswith(("Prior", "Inputs")):
         table.differs("dtype", "'mixed_bfloat16'", {"dtype": "mixed_bfloat16"})
-    table.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
+    table.refuses("kwargs", "`colour=3`", {"colour": 3}, UNKNOWN)
 
 
 def ones(size: int) -> tf_keras.layers.Layer:
@@ -171,6 +178,7 @@ for each in layers.__all__:
 table_inputs = Layers("TableInputs")
 table_inputs.differs("columns", "others", lambda: {"columns": [*COLUMNS[1:], COLUMNS[0]]})
 observed = Layers("ObservedInputs")
+observed.refuses("kwargs", "`colour=3`", {"colour": 3}, UNKNOWN)
 
 
 def vamp(**options: Any) -> Any:
@@ -187,4 +195,4 @@ pseudo.differs("num_components", "2", {"num_components": 2})
 pseudo.refuses("num_components", "0", {"num_components": 0}, "`num_components` must be")
 pseudo.differs("support", "'real', or 'unit'", {"support": "real"}, {"support": "unit"})
 pseudo.refuses("support", "another text", {"support": "far"}, "`support` must be one of")
-pseudo.refuses("kwargs", "`colour=3`", {"colour": 3}, "")
+pseudo.refuses("kwargs", "`colour=3`", {"colour": 3}, UNKNOWN)

@@ -9,6 +9,7 @@
 any nest. A row that gives nothing else compares with what comes of no arguments at all.
 """
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,8 @@ class Table:
         self.rows: list[Row] = []
         self.also: set[str] = set()
         self.without: set[str] = set()
-        self._plain: Any = None
+        self._nothing: dict[str, Any] = {}
+        self._known: dict[int, Any] = {}
         Table.everything.append(self)
 
     def differs(self, argument: str, given: str, first: Given, second: Given | None = None) -> None:
@@ -79,6 +81,7 @@ class Table:
 
     def refuses(self, argument: str, given: str, what: Given, line: str) -> None:
         """Adds a row of what is refused by a line that begins so."""
+        assert line
         self._add(argument, given, "refused", line, lambda: self._of(what))
 
     def warns(self, argument: str, given: str, what: Given, line: str) -> None:
@@ -107,11 +110,12 @@ class Table:
         return [str(warning.message) for warning in caught]
 
     def _pair(self, first: Given, second: Given | None) -> tuple[Any, Any]:
-        if second is not None:
+        second = self._nothing if second is None else second
+        if callable(second):
             return self._of(first), self._of(second)
-        if self._plain is None:
-            self._plain = self._of({})
-        return self._of(first), self._plain
+        if id(second) not in self._known:  # rows compare with the same one
+            self._known[id(second)] = self._of(second)
+        return self._of(first), self._known[id(second)]
 
 
 def all_rows() -> Iterator[Row]:
@@ -157,6 +161,17 @@ def _same(a: Any, b: Any) -> bool:
     if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         return bool(np.array_equal(x, y))
     return x.shape == y.shape and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """Runs functions as Python, which is quicker than to compile so little."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def fresh(make: Callable[[], tf_keras.Model], known: dict[str, Any], key: str) -> tf_keras.Model:

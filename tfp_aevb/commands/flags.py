@@ -148,7 +148,10 @@ def define_train_config(values: flags.FlagValues) -> None:
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
-    """Parses the arguments of a verb; returns the flags' values by name.
+    """Parses the arguments of a verb.
+
+    Returns:
+        The flags' values by name; and `given`, the names of those that are not by default.
 
     Raises:
         UsageError: if an argument is unknown, lacks its value or has a wrong one.
@@ -181,7 +184,8 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> SimpleNamespace:
         raise UsageError("--flagfile must name a text file of flags, one a line") from None
     if rest:
         raise UsageError(f"unexpected argument {rest[0]!r}; flags start with -- (see --help)")
-    return SimpleNamespace(**values.flag_values_dict())
+    given = frozenset(name for name in values if values[name].present)
+    return SimpleNamespace(**values.flag_values_dict(), given=given)
 
 
 def train_config(options: SimpleNamespace) -> TrainConfig:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from tfp_aevb import __version__
 from tfp_aevb.commands import flags as flags_lib
+from tfp_aevb.commands import unused
 from tfp_aevb.commands.results import Results
 from tfp_aevb.utils import progress
 
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         options = flags_lib.parse(values, arguments)
+        unused.check(verb, options)
         progress.set_quiet(options.quiet)
         results = Results(options.json)
         code = command.run(options, results)

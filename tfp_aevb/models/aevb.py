@@ -53,7 +53,7 @@ from tfp_aevb.training.layer_calls import can_wait, one_thread_at_a_time
 from tfp_aevb.training.loops import Minibatch
 from tfp_aevb.utils.counts import check_count
 from tfp_aevb.utils.graphs import call_part
-from tfp_aevb.utils.keras_versions import refuse_other_keras
+from tfp_aevb.utils.keras_versions import kind_of, refuse_other_keras
 from tfp_aevb.utils.seeds import as_seed
 
 ConditionalDistribution = Callable[[tf.Tensor], tfd.Distribution]
@@ -133,6 +133,11 @@ class AEVB(FusedModel):
             ("the decoder", decoder),
         ):
             refuse_other_keras(name, part)
+            if not callable(part) and not (part is prior and isinstance(part, tfd.Distribution)):
+                raise TypeError(
+                    f"{name} must be a layer or a function that returns a `tfd.Distribution`, got "
+                    f"{kind_of(part)}"
+                )
         chosen = as_objective(objective, alpha=renyi_alpha, divergence=divergence)
         if self._paper_only and not isinstance(chosen, PAPER_OBJECTIVES):
             names = sorted(paper().name for paper in PAPER_OBJECTIVES)

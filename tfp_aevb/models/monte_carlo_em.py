@@ -70,6 +70,10 @@ class MonteCarloEM(AEVB):
         fresh_chains: bool = False,
         **kwargs,
     ) -> None:
+        if "encoder" in kwargs:
+            raise TypeError(
+                "MonteCarloEM takes no `encoder`: it draws from the posterior itself; leave it out"
+            )
         counts = {
             "leapfrog_steps": leapfrog_steps,
             "e_step_updates": e_step_updates,
