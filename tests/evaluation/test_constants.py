@@ -131,3 +131,15 @@ def test_each_likelihood_of_a_run_has_one_but_student_s() -> None:
         found = constant_bound(likelihood, data, data)
         assert (found is None) == (name == "student_t")
         assert found is None or np.isfinite(found)
+
+
+def test_weighted_rows_are_repeated_ones() -> None:
+    train, x = (RNG.normal(1.0, 2.0, (n, 3)).astype(np.float32) for n in (40, 30))
+    counts = [RNG.integers(0, 4, n) for n in (40, 30)]
+    likelihood = layers.GaussianLikelihood(3, **NETWORK)
+    weighted = constant_bound(
+        likelihood, *(Observations(v, weights=w) for v, w in zip((train, x), counts, strict=True))
+    )
+    repeated = [np.repeat(v, w, axis=0) for v, w in zip((train, x), counts, strict=True)]
+    assert weighted == pytest.approx(bound_of(likelihood, *repeated), rel=1e-6)
+    assert abs(weighted - bound_of(likelihood, train, x)) > 0.01

@@ -14,6 +14,7 @@ from tfp_aevb.evaluation.diagnostics import (
     aggregate_posterior_test,
     kl_per_dimension,
     latent_statistics,
+    random_rows,
 )
 from tfp_aevb.evaluation.means import mean_and_error
 from tfp_aevb.evaluation.scores import score
@@ -167,3 +168,26 @@ def test_data_that_do_not_fit_are_one_line_errors() -> None:
         lambda: latent_statistics(model, Observations(X[:, :2])), ValueError, "[3]", "[2]"
     )
     assert_one_line(lambda: latent_statistics(model, Observations(X[:1])), ValueError, "2", "got 1")
+
+
+def test_weighted_datapoints_count_as_repeated_ones() -> None:
+    model = small_model()
+    x, weights = binary_data(40), np.random.default_rng(3).integers(0, 4, 40)
+    found = latent_statistics(model, Observations(x, weights=weights))
+    each = latent_statistics(model, Observations(x))
+    repeated = latent_statistics(model, Observations(np.repeat(x, weights, axis=0)))
+    np.testing.assert_allclose(found.kl, repeated.kl, rtol=1e-5)
+    assert np.abs(found.kl - each.kl).max() > 1e-4
+    np.testing.assert_array_equal(found.rate, each.rate)
+    count, share = weights.sum(), weights / weights.sum()
+    # The repeated rows are no new ones: their variance is smaller by these factors.
+    ratio = (1.0 - 1.0 / count) / (1.0 - (share**2).sum())
+    np.testing.assert_allclose(found.variances, ratio * repeated.variances, rtol=1e-5)
+
+
+def test_random_rows_are_drawn_as_often_as_they_count() -> None:
+    x = np.arange(4.0, dtype=np.float32)[:, np.newaxis]
+    drawn = random_rows(Observations(x, weights=[0.0, 1.0, 0.0, 3.0]), 4000, "test", 0).numpy()
+    assert set(drawn.ravel()) == {1.0, 3.0}
+    share = float((drawn == 3.0).mean())
+    assert abs(share - 0.75) < 4.0 * (0.75 * 0.25 / 4000.0) ** 0.5

@@ -26,6 +26,15 @@ def test_equal_weights_are_none() -> None:
         )
 
 
+def test_unequal_weights_by_hand() -> None:
+    values, weights = np.array([0.0, 1.0, 3.0]), np.array([1.0, 2.0, 1.0])
+    mean, error = mean_and_error(values, weights)
+    squares = [1.25**2, 4.0 * 0.25**2, 1.75**2]  # w^2 (v - mean)^2
+    assert mean == 1.25
+    assert error == pytest.approx(math.sqrt(3.0 / 2.0 * sum(squares)) / 4.0, rel=1e-12)
+    assert weighted_variance(values, weights) == pytest.approx(1.1875 / (1.0 - 6.0 / 16.0))
+
+
 def test_what_does_not_count_may_be_anything() -> None:
     values = np.array([1.0, np.nan, 3.0, -np.inf])
     weights = np.array([1.0, 0.0, 1.0, 0.0])

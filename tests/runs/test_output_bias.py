@@ -126,3 +126,33 @@ def test_other_layers_and_networks_are_refused() -> None:
     assert_one_line(lambda: start_output_bias(layer, x), ValueError, "DiagonalGaussian")
     dense = _without_weights(BernoulliLikelihood(6, network=tf_keras.layers.Dense))
     assert_one_line(lambda: start_output_bias(dense, x), ValueError, "Dense")
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_weighted_data_start_at_the_means_of_repeated_rows(gaps: bool) -> None:
+    columns = [
+        Column("c", "categorical", ("a", "b", "c")),
+        Column("r", "real", shift=2.0, scale=3.0),
+        Column("n", "count", shift=1.0, scale=0.5),
+        Column("b", "binary", ("f", "t")),
+    ]
+    rng = np.random.default_rng(1)
+    table = np.stack(
+        [rng.integers(0, 3, 30), rng.normal(size=30), rng.poisson(3.0, 30), rng.random(30) < 0.3],
+        axis=1,
+    ).astype(np.float32)
+    if gaps:
+        table[rng.random(table.shape) < 0.2] = np.nan
+    weights = rng.integers(0, 4, 30)
+    for make, x, options in (
+        (lambda: MixedLikelihood(columns, (3,)), table, {"allow_missing": True}),
+        (lambda: BernoulliLikelihood(6, (3,)), GREY, {"scale": 255.0}),
+        (lambda: layers.CategoricalLikelihood(6, 4, (3,)), GREY // 64, {}),
+    ):
+        weighted, repeated, plain = (_without_weights(make()) for _ in range(3))
+        start_output_bias(weighted, Observations(x, weights=weights, **options))
+        start_output_bias(repeated, Observations(np.repeat(x, weights, axis=0), **options))
+        start_output_bias(plain, Observations(x, **options))
+        found, expected = (layer.network.output_bias.numpy() for layer in (weighted, repeated))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        assert np.abs(found - plain.network.output_bias.numpy()).max() > 0.01

@@ -94,7 +94,9 @@ def run(options: SimpleNamespace, results: Results) -> int:
         array, _ = open_input(options.input)
         where, record = f"--input {options.input}", run_dir.read()[1]
         x = joined(array_input(array, where, config, record, model.allows_missing))
-        weights = None  # refused above where it is given; an array has no columns
+        if weights:  # the run's: an array has no such column
+            results.line(f"each datapoint counts once: {options.input} has no weights")
+            weights = None
     elif options.input:
         x, _ = table_input(options.input, config, run_dir.read()[1], options, weights)
     else:

@@ -191,18 +191,16 @@ def standardised(
     Rows count as often as `weights` [N] say; by default once.
     """
     found = []
-    counts = np.ones(len(x)) if weights is None else weights
+    used = True if weights is None else weights > 0.0
     for column, values in zip(columns, x.astype(np.float64).T, strict=True):
-        known = ~np.isnan(values) & (counts > 0.0)
+        known = ~np.isnan(values) & used
         seen = values[known]
         if column.family in ("real", "count") and seen.size:
             if column.kind in ("count", "positive"):
                 seen = (np.log1p if column.kind == "count" else np.log)(seen)
-            if weights is None:
-                shift, scale = float(seen.mean()), float(seen.std())
-            else:
-                shift = float(np.average(seen, weights=counts[known]))
-                scale = math.sqrt(np.average((seen - shift) ** 2, weights=counts[known]))
+            each = None if weights is None else weights[known]
+            shift = float(np.average(seen, weights=each))
+            scale = math.sqrt(np.average((seen - shift) ** 2, weights=each))
             column = dataclasses.replace(column, shift=shift, scale=scale or 1.0)
         found.append(column)
     return tuple(found)

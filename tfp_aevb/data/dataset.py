@@ -283,7 +283,7 @@ def _finish(
         record=record,
         columns=(),
         allow_missing=False,
-        notes=_weights_notes(weights, done["train"]) if weights else (),
+        notes=(_weights_note(weights, done["train"]),) if weights else (),
     )
 
 
@@ -303,25 +303,29 @@ def _scale(values: list[np.ndarray]) -> float:
     return 255.0 if is_pixels else 1.0
 
 
-def _weights_notes(name: str, train: Split) -> tuple[str, ...]:
+def _weights_note(name: str, train: Split) -> str:
     """Says what N is; in some tables weights add up to 1, in others to a population."""
-    total = float(np.asarray(train.weights).sum())
+    return (
+        f"{name}: how often each datapoint counts; N = {np.sum(np.asarray(train.weights)):g}, the "
+        f"sum over {train.num_used:,} training datapoints (--num_data states another)"
+    )
+
+
+def _weights_record(name: str, parts: Mapping[str, Split]) -> dict[str, Any]:
+    """What a run records of its weights: `total_train` is N, each example as often as it counts.
+
+    Raises:
+        ValueError: if N is next to nothing.
+    """
+    total = float(np.asarray(parts["train"].weights).sum())
     if 0.0 < total < _LEAST_N:
         raise ValueError(
             f"the weights {name!r} of the training examples add up to {total:g}, which is N; "
             "multiply them so that they add up to the number of examples"
         )
-    return (
-        f"{name}: how often each datapoint counts; N = {total:g}, the sum over "
-        f"{train.num_used:,} training datapoints (--num_data states another)",
-    )
-
-
-def _weights_record(name: str, parts: Mapping[str, Split]) -> dict[str, Any]:
-    """What a run records of its weights: `total_train` is N, each example as often as it counts."""
     return {
         "name": name,
-        "total_train": float(np.asarray(parts["train"].weights).sum()),
+        "total_train": total,
         "sha256": {key: _sha256(np.asarray(split.weights)) for key, split in parts.items()},
     }
 
